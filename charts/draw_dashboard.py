@@ -54,7 +54,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Line:
+class PanelSeries:
     """What one series of a panel is called, and its values by their times."""
 
     label: str
@@ -67,7 +67,7 @@ class Prometheus:
 
     url: str
 
-    def lines(self, target: Object, window: Window) -> Iterator[Line]:
+    def lines(self, target: Object, window: Window) -> Iterator[PanelSeries]:
         """What a query of a panel answers: at the end of the window, or all the way."""
         query = {"query": target["expr"]}
         if target.get("instant"):
@@ -80,7 +80,7 @@ class Prometheus:
             numbers = ((float(at), float(value)) for at, value in points)
             kept = tuple(each for each in numbers if math.isfinite(each[1]))
             if kept:
-                yield Line(_label(target["legendFormat"], each["metric"]), kept)
+                yield PanelSeries(_label(target["legendFormat"], each["metric"]), kept)
 
     def _ask(self, what: str, words: Object) -> list[Object]:
         url = f"{self.url.rstrip('/')}/api/v1/{what}?{urllib.parse.urlencode(words)}"
@@ -119,7 +119,7 @@ class Panel:
     """One panel of the dashboard, with what its queries answered."""
 
     panel: Object
-    lines: tuple[Line, ...]
+    lines: tuple[PanelSeries, ...]
     window: Window
 
     @property

@@ -14,7 +14,7 @@ from pathlib import Path
 from demo import job, plan, training
 from demo.errors import DemoError
 from demo.screen import Screen, clock
-from demo.stages import Runner, Stage, Timing, table
+from demo.stages import DemoStage, Runner, StageTiming, table
 
 BUILD = Path("build") / "demo"
 MINUTES_FIRST, MINUTES_AGAIN = 10, 3
@@ -78,7 +78,7 @@ def run(data: Path | None, screen: Screen) -> None:
     screen.say("\n" + table(timings))
 
 
-def choose(data: Path | None) -> tuple[plan.Demo, list[Stage]]:
+def choose(data: Path | None) -> tuple[plan.Demo, list[DemoStage]]:
     """The plan for the cluster that CLUSTER names."""
     match os.environ.get("CLUSTER", ""):
         case "" | "dev":
@@ -89,7 +89,7 @@ def choose(data: Path | None) -> tuple[plan.Demo, list[Stage]]:
             raise DemoError(f"CLUSTER={other} is not known: use dev or current")
 
 
-def introduce(stages: list[Stage], screen: Screen) -> None:
+def introduce(stages: list[DemoStage], screen: Screen) -> None:
     screen.say("A DINO detector, trained on Kubernetes, from nothing:\n")
     screen.say(plan.announce(stages))
     screen.say(
@@ -98,7 +98,7 @@ def introduce(stages: list[Stage], screen: Screen) -> None:
     )
 
 
-def train(demo: plan.Demo, screen: Screen, began: float) -> Timing:
+def train(demo: plan.Demo, screen: Screen, began: float) -> StageTiming:
     """Apply the DinoJob, follow it to its end, show what came out. Returns its time."""
     manifest = demo.manifest
     name = job.name(manifest)
@@ -116,7 +116,7 @@ def train(demo: plan.Demo, screen: Screen, began: float) -> Timing:
     ended = time.monotonic() - began
     screen.say(f"[{clock(ended)}] training: done in {ended - started:.0f} s\n")
     training.show(demo.cluster, demo.storage, finished, BUILD, screen)
-    return Timing("training", started, ended)
+    return StageTiming("training", started, ended)
 
 
 if __name__ == "__main__":

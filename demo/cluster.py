@@ -14,7 +14,7 @@ from typing import Any
 
 from demo.errors import DemoError
 from demo.stages import Work
-from demo.storage import Storage
+from demo.storage import DemoStorage
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "dino-operator"
@@ -44,7 +44,7 @@ PATIENCE = "15m"  # for what takes seconds on an idle machine
 
 
 @dataclass(frozen=True)
-class Cluster:
+class DemoCluster:
     """Programs and their environment for one cluster."""
 
     kubectl_path: str
@@ -125,7 +125,7 @@ def find(program: str, folder: Path | None = None) -> str:
 
 
 def install(
-    work: Work, cluster: Cluster, storage: Storage, operator_image: str, trainer_image: str
+    work: Work, cluster: DemoCluster, storage: DemoStorage, operator_image: str, trainer_image: str
 ) -> None:
     """Install or upgrade the chart by Helm and wait until the operator is ready."""
     values = chart_values(storage, operator_image, trainer_image)
@@ -150,7 +150,7 @@ def install(
         raise DemoError(str(error), cluster.operator_command()) from error
 
 
-def chart_values(storage: Storage, operator_image: str, trainer_image: str) -> dict[str, Any]:
+def chart_values(storage: DemoStorage, operator_image: str, trainer_image: str) -> dict[str, Any]:
     """What the chart has to be told: the images, and how pods reach the object store."""
     return {
         "image": image_values(operator_image),
@@ -175,7 +175,7 @@ def image_values(reference: str) -> dict[str, str]:
     return {"repository": repository, "tag": tag}
 
 
-def prepare_namespace(cluster: Cluster, storage: Storage) -> None:
+def prepare_namespace(cluster: DemoCluster, storage: DemoStorage) -> None:
     """The jobs' namespace, and in it the Secret of examples/s3-secret.yaml with the real keys."""
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": cluster.namespace}}
     cluster.apply(namespace)

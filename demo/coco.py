@@ -17,7 +17,7 @@ IMAGES, ANNOTATIONS = "images.tar.gz", "annotations.json"
 
 
 @dataclass(frozen=True)
-class Box:
+class CocoBox:
     """x, y of the upper left corner, width and height in pixels, and the category id."""
 
     x: int
@@ -42,7 +42,7 @@ class Scene:
 
     file_name: str
     picture: Image.Image
-    boxes: tuple[Box, ...]
+    boxes: tuple[CocoBox, ...]
 
 
 def write_split(folder: Path, scenes: Sequence[Scene], categories: list[dict[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from demo.coco import Box, Scene, write_split
+from demo.coco import CocoBox, Scene, write_split
 
 WIDTH, HEIGHT = 320, 240
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -63,7 +63,7 @@ def make_scene(writing: Handwriting, rng: np.random.Generator, file_name: str) -
     shaded background.
     """
     picture = paper(rng)
-    boxes: list[Box] = []
+    boxes: list[CocoBox] = []
     for _ in range(int(rng.integers(2, 6))):
         which = int(rng.integers(len(writing.labels)))
         ink = draw_digit(writing.pixels[which], rng)
@@ -73,7 +73,9 @@ def make_scene(writing: Handwriting, rng: np.random.Generator, file_name: str) -
         picture.paste(
             ink_colour(rng), (*corner, corner[0] + ink.width, corner[1] + ink.height), ink
         )
-        boxes.append(Box(*corner, ink.width, ink.height, category=int(writing.labels[which]) + 1))
+        boxes.append(
+            CocoBox(*corner, ink.width, ink.height, category=int(writing.labels[which]) + 1)
+        )
     return Scene(
         file_name, picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.0, 0.8))), tuple(boxes)
     )
@@ -123,7 +125,7 @@ def draw_digit(pixels: np.ndarray, rng: np.random.Generator) -> Image.Image:
 
 
 def free_corner(
-    size: tuple[int, int], boxes: list[Box], rng: np.random.Generator
+    size: tuple[int, int], boxes: list[CocoBox], rng: np.random.Generator
 ) -> tuple[int, int] | None:
     """Where a mask of this size overlaps no box, or None after 20 tries."""
     for _ in range(20):

@@ -21,7 +21,7 @@ SHARED = ("pyproject.toml", "uv.lock", ".dockerignore", "api/dino_api")
 
 
 @dataclass(frozen=True)
-class Image:
+class ImageBuild:
     """One image: its repository and what decides its content, relative to the checkout."""
 
     repository: str
@@ -57,12 +57,12 @@ class Image:
         return [str(CLUSTER), "prune", self.name]
 
 
-OPERATOR = Image(
+OPERATOR = ImageBuild(
     "localhost/dino-operator",
     "operator/Dockerfile",
     ("operator/Dockerfile", "operator/dino_operator"),
 )
-TRAINER = Image(
+TRAINER = ImageBuild(
     "localhost/dino-trainer",
     "trainer_image/Dockerfile",
     ("trainer_image",),

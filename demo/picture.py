@@ -20,7 +20,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from demo.cluster import Cluster, find
+from demo.cluster import DemoCluster, find
 from demo.coco import IMAGES
 from demo.errors import DemoError
 from demo.plan import DEV_HOME
@@ -40,7 +40,7 @@ fill: #e6edf3; white-space: pre} .prompt {fill: #7ee787} .name {font: 10px sans-
 
 
 @dataclass(frozen=True)
-class Found:
+class DetectedObject:
     """An object in a photograph. box: left, top, width, height in its pixels. label: its class."""
 
     label: int
@@ -53,7 +53,7 @@ class Photograph:
     """An upright image and what was found in it."""
 
     image: Image.Image
-    found: tuple[Found, ...]
+    found: tuple[DetectedObject, ...]
 
 
 def photographs(predictions: Object, archive: bytes, names: Sequence[str]) -> list[Photograph]:
@@ -66,7 +66,7 @@ def photographs(predictions: Object, archive: bytes, names: Sequence[str]) -> li
         if not whole:
             raise DemoError(f"the job has seen no image {name}")
         found = [
-            Found(one["category_id"], one["score"], tuple(one["bbox"]))
+            DetectedObject(one["category_id"], one["score"], tuple(one["bbox"]))
             for one in predictions["annotations"]
             if one["image_id"] == by_name[whole]
         ]
@@ -133,7 +133,7 @@ def _jpeg(image: Image.Image, wide: float) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
-def _box(found: Found, scale: float, name: str) -> str:
+def _box(found: DetectedObject, scale: float, name: str) -> str:
     """A rectangle, and above it, or within where there is no room, the class and the score."""
     left, top, wide, high = (side * scale for side in found.box)
     colour = "#{:02x}{:02x}{:02x}".format(*class_colour(found.label))
@@ -162,7 +162,7 @@ def _shell(said: str, top: float) -> tuple[list[str], float]:
     return [*parts, "</g></g>"], high
 
 
-def drawn(cluster: Cluster, name: str, images: Sequence[str], notice: str) -> str:
+def drawn(cluster: DemoCluster, name: str, images: Sequence[str], notice: str) -> str:
     """The picture of a job on the cluster. Raises DemoError, and TrainerError of the store."""
     job = json.loads(cluster.kubectl("get", "dinojob", name, "-o", "json"))
     artifacts = {each["name"]: each["uri"] for each in job.get("status", {}).get("artifacts", ())}
@@ -195,7 +195,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         programs = DEV_HOME / "bin"
         kubectl = find("kubectl", programs)
-        cluster = Cluster(kubectl, "", "", words.namespace)
+        cluster = DemoCluster(kubectl, "", "", words.namespace)
         notice = words.notice.read_text() if words.notice else ""
         words.file.write_text(drawn(cluster, words.job, words.image, notice))
     except (DemoError, OSError) as error:

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from demo import images, job, storage
-from demo.cluster import NAMESPACE, PATIENCE, Cluster, find, install, prepare_namespace
+from demo.cluster import NAMESPACE, PATIENCE, DemoCluster, find, install, prepare_namespace
 from demo.digits import make_digits
 from demo.errors import DemoError
-from demo.stages import Run, Stage, Work
-from demo.storage import Storage
+from demo.stages import DemoStage, Run, Work
+from demo.storage import DemoStorage
 from demo.userdata import count_images, take
 
 DEV_HOME = Path(
@@ -39,13 +39,13 @@ class Demo:
 
     folder: Path
     data: Path | None
-    cluster: Cluster
+    cluster: DemoCluster
     operator_image: str
     trainer_image: str
-    found: dict[str, Storage] = field(default_factory=dict)
+    found: dict[str, DemoStorage] = field(default_factory=dict)
 
     @property
-    def storage(self) -> Storage:
+    def storage(self) -> DemoStorage:
         return self.found["storage"]
 
     @property
@@ -93,7 +93,7 @@ class Demo:
 
     def start_s3(self, work: Work) -> None:
         said = json.loads(work.read([images.CLUSTER, "s3", "--json"]))
-        self.found["storage"] = Storage(
+        self.found["storage"] = DemoStorage(
             endpoint=said["endpoint"],
             inside=said["inside"],
             region=said["region"],
@@ -107,10 +107,10 @@ class Demo:
         work.run([self.cluster.kubectl_path, "version"], self.cluster.env)
 
 
-def dev(folder: Path, data: Path | None) -> tuple[Demo, list[Stage]]:
+def dev(folder: Path, data: Path | None) -> tuple[Demo, list[DemoStage]]:
     """Everything is built and started here."""
     programs = DEV_HOME / "bin"
-    cluster = Cluster(
+    cluster = DemoCluster(
         str(programs / "kubectl"), str(programs / "helm"), str(DEV_HOME / "node" / "kubeconfig")
     )
     operator, trainer = images.OPERATOR, images.TRAINER
@@ -120,42 +120,44 @@ def dev(folder: Path, data: Path | None) -> tuple[Demo, list[Stage]]:
         return lambda work: work.run([images.CLUSTER, *words])
 
     stages = [
-        Stage("programs", "etcd, Kubernetes, kubectl, Helm, S3", 400, 1, command("build")),
-        Stage("base image", "Debian with Python", 60, 1, command("base-image")),
-        Stage("dataset", data_does(data), 10, 10, demo.make_data),
-        Stage(
+        DemoStage("programs", "etcd, Kubernetes, kubectl, Helm, S3", 400, 1, command("build")),
+        DemoStage("base image", "Debian with Python", 60, 1, command("base-image")),
+        DemoStage("dataset", data_does(data), 10, 10, demo.make_data),
+        DemoStage(
             "operator image", "Python, kopf", 40, 3,
             lambda work: work.run(operator.build_command()), ("base image",),
         ),
-        Stage(
+        DemoStage(
             "trainer image", "Python, torch for CPUs", 110, 5,
             lambda work: work.run(trainer.build_command()), ("base image",),
         ),
-        Stage("cluster", "one node", 20, 8, command("up"), ("programs",)),
-        Stage("S3", "versitygw in a pod", 6, 3, demo.start_s3, ("cluster",)),
-        Stage("upload", "data to S3", 2, 5, demo.upload, ("S3", "dataset")),
-        Stage(
+        DemoStage("cluster", "one node", 20, 8, command("up"), ("programs",)),
+        DemoStage("S3", "versitygw in a pod", 6, 3, demo.start_s3, ("cluster",)),
+        DemoStage("upload", "data to S3", 2, 5, demo.upload, ("S3", "dataset")),
+        DemoStage(
             "load operator", "into the node", 10, 1,
             lambda work: work.run(operator.load_command()), ("operator image", "cluster"),
         ),
-        Stage(
+        DemoStage(
             "load trainer", "2 GB into the node", 5, 1,
             lambda work: work.run(trainer.load_command()), ("trainer image", "cluster"),
         ),
-        Stage("operator", "Helm installs it", 15, 10, demo.install, ("load operator", "S3")),
-        Stage("tidy", "earlier images go", 1, 3, demo.tidy, ("load trainer", "operator")),
+        DemoStage("operator", "Helm installs it", 15, 10, demo.install, ("load operator", "S3")),
+        DemoStage("tidy", "earlier images go", 1, 3, demo.tidy, ("load trainer", "operator")),
     ]  # fmt: skip
     return demo, stages
 
 
-def current(folder: Path, data: Path | None, env: Mapping[str, str]) -> tuple[Demo, list[Stage]]:
+def current(
+    folder: Path, data: Path | None, env: Mapping[str, str]
+) -> tuple[Demo, list[DemoStage]]:
     """The user's cluster, images and object store. Raises DemoError that lists what is missing."""
     missing = [name for name in NEEDED if not env.get(name)]
     if missing:
         lines = "".join(f"\n  {name:<22} {NEEDED[name]}" for name in missing)
         raise DemoError(f"CLUSTER=current uses your cluster, and needs these variables too:{lines}")
     endpoint = "" if env["DINO_S3_ENDPOINT"] == "aws" else env["DINO_S3_ENDPOINT"]
-    store = Storage(
+    store = DemoStorage(
         endpoint=endpoint,
         inside=env.get("DINO_S3_ENDPOINT_INSIDE") or endpoint,
         region=env.get("AWS_REGION") or "us-east-1",
@@ -165,16 +167,16 @@ def current(folder: Path, data: Path | None, env: Mapping[str, str]) -> tuple[De
         bucket=env["DINO_S3_BUCKET"],
     )
     programs = DEV_HOME / "bin"
-    cluster = Cluster(find("kubectl", programs), find("helm", programs), "")
+    cluster = DemoCluster(find("kubectl", programs), find("helm", programs), "")
     demo = Demo(
         folder, data, cluster, env["DINO_OPERATOR_IMAGE"], env["DINO_TRAINER_IMAGE"],
         {"storage": store},
     )  # fmt: skip
     stages = [
-        Stage("cluster", "does it answer", 2, 2, demo.check_cluster),
-        Stage("dataset", data_does(data), 10, 10, demo.make_data),
-        Stage("upload", "data to S3", 10, 10, demo.upload, ("cluster", "dataset")),
-        Stage("operator", "Helm installs it", 60, 15, demo.install, ("cluster",)),
+        DemoStage("cluster", "does it answer", 2, 2, demo.check_cluster),
+        DemoStage("dataset", data_does(data), 10, 10, demo.make_data),
+        DemoStage("upload", "data to S3", 10, 10, demo.upload, ("cluster", "dataset")),
+        DemoStage("operator", "Helm installs it", 60, 15, demo.install, ("cluster",)),
     ]
     return demo, stages
 
@@ -183,15 +185,15 @@ def data_does(data: Path | None) -> str:
     return f"your pictures in {data}" if data else "400 + 100 pictures of handwritten digits"
 
 
-def training(stages: list[Stage]) -> Stage:
+def training(stages: list[DemoStage]) -> DemoStage:
     """The last step, which follows all stages and is shown by itself."""
-    return Stage(
+    return DemoStage(
         "training", f"in namespace {NAMESPACE}, shown live", 150, 150, lambda work: None,
         tuple(stage.name for stage in stages),
     )  # fmt: skip
 
 
-def announce(stages: list[Stage]) -> str:
+def announce(stages: list[DemoStage]) -> str:
     """What will happen and what each step takes, for the user to read beforehand."""
     rows = [f"  {'step':<16}{'first time':>11}{'again':>8}   what"]
     for s in stages:

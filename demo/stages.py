@@ -138,7 +138,7 @@ Run = Callable[[Work], None]
 
 
 @dataclass(frozen=True)
-class Stage:
+class DemoStage:
     """A step of the demo. `first` and `again` are the seconds it takes without and with caches."""
 
     name: str
@@ -150,7 +150,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Timing:
+class StageTiming:
     """When a stage ran, in seconds since the demo's start."""
 
     name: str
@@ -163,7 +163,7 @@ class Timing:
 
 
 def seconds_left(
-    stages: Sequence[Stage], ended: Mapping[str, float], running: Mapping[str, float]
+    stages: Sequence[DemoStage], ended: Mapping[str, float], running: Mapping[str, float]
 ) -> float:
     """About how long the stages still take: the longest chain of those that wait for each other.
 
@@ -181,9 +181,9 @@ def seconds_left(
     return max(chain.values(), default=0.0)
 
 
-def in_order(stages: Sequence[Stage]) -> list[Stage]:
+def in_order(stages: Sequence[DemoStage]) -> list[DemoStage]:
     """The stages, each after those that it needs."""
-    ordered: list[Stage] = []
+    ordered: list[DemoStage] = []
     while rest := [s for s in stages if s not in ordered]:
         names = {s.name for s in ordered}
         ordered += [s for s in rest if names.issuperset(s.needs)]
@@ -197,7 +197,7 @@ class Runner:
     """
 
     def __init__(
-        self, stages: Sequence[Stage], logs: Path, screen: Screen, then: Stage | None = None
+        self, stages: Sequence[DemoStage], logs: Path, screen: Screen, then: DemoStage | None = None
     ) -> None:
         unknown = {need for s in stages for need in s.needs} - {s.name for s in stages}
         if unknown:
@@ -206,9 +206,9 @@ class Runner:
         self._all = [*stages, *([then] if then else [])]
         self._stop = threading.Event()
         self._start = time.monotonic()
-        self._running: dict[Stage, tuple[Work, float]] = {}
+        self._running: dict[DemoStage, tuple[Work, float]] = {}
         self._lock = threading.Lock()  # each stage has a thread
-        self.timings: list[Timing] = []
+        self.timings: list[StageTiming] = []
 
     def run(self) -> None:
         """Run all. The first failure ends the others and is raised as it was."""
@@ -237,7 +237,7 @@ class Runner:
                 done.add(futures.pop(future))
             self._screen.live(self._status())
 
-    def _one(self, stage: Stage) -> None:
+    def _one(self, stage: DemoStage) -> None:
         log = self._logs / f"{stage.name.replace(' ', '-')}.log"
         log.write_text("")
         work = Work(stage.name, log, self._stop)
@@ -251,7 +251,7 @@ class Runner:
             ended = time.monotonic() - self._start
             with self._lock:
                 del self._running[stage]
-        self.timings.append(Timing(stage.name, began, ended))
+        self.timings.append(StageTiming(stage.name, began, ended))
         self._screen.say(f"[{clock(ended)}] {stage.name}: done in {ended - began:.0f} s")
 
     def _status(self) -> str:
@@ -268,13 +268,13 @@ class Runner:
         return f"[{clock(now)}] {done}, about {left} left; at work: {', '.join(parts)}"
 
 
-def at_work(stage: Stage, work: Work, seconds: float) -> str:
+def at_work(stage: DemoStage, work: Work, seconds: float) -> str:
     """A stage and its seconds; of one that takes longer than announced, its log's last line too."""
     last = work.last_line() if seconds > stage.first else ""
     return f"{stage.name} {seconds:.0f} s" + (f" ({last[:WIDE]})" if last else "")
 
 
-def table(timings: Sequence[Timing]) -> str:
+def table(timings: Sequence[StageTiming]) -> str:
     """The seconds of every stage, in the order they began, and of all together."""
     rows = sorted(timings, key=lambda timing: timing.began)
     width = max(len(row.name) for row in rows)

@@ -15,7 +15,7 @@ from demo.errors import DemoError
 
 
 @dataclass(frozen=True)
-class Storage:
+class DemoStorage:
     """Where the store is.
 
     `endpoint` is how this machine reaches it, `inside` how pods do; empty means Amazon S3.
@@ -49,7 +49,7 @@ class Storage:
         return f"s3://{self.bucket}/{key}"
 
 
-def make_bucket(storage: Storage) -> None:
+def make_bucket(storage: DemoStorage) -> None:
     """Create the bucket unless it is there. Raises DemoError with the store's answer."""
     client = storage.client()
     try:
@@ -59,7 +59,7 @@ def make_bucket(storage: Storage) -> None:
         raise DemoError(f"the bucket {storage.bucket} cannot be made: {error}") from error
 
 
-def upload(storage: Storage, folder: Path, key: str) -> int:
+def upload(storage: DemoStorage, folder: Path, key: str) -> int:
     """Copy a folder's files to below `key`.
 
     Returns bytes. Raises DemoError with the store's answer.
@@ -74,7 +74,7 @@ def upload(storage: Storage, folder: Path, key: str) -> int:
     return total
 
 
-def clear(storage: Storage, key: str) -> None:
+def clear(storage: DemoStorage, key: str) -> None:
     """Delete everything below `key`, so that a training starts anew.
 
     Raises DemoError with the store's answer.
@@ -90,7 +90,7 @@ def clear(storage: Storage, key: str) -> None:
         raise DemoError(f"{storage.uri(key)} cannot be cleared: {error}") from error
 
 
-def download(storage: Storage, uri: str, path: Path) -> None:
+def download(storage: DemoStorage, uri: str, path: Path) -> None:
     """Fetch one object of an s3:// URI. Raises DemoError with the store's answer."""
     where = urlsplit(uri)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from demo.cluster import Cluster
+from demo.cluster import DemoCluster
 from demo.errors import DemoError, Stopped
 from demo.screen import Screen, clock
-from demo.storage import Storage, download
+from demo.storage import DemoStorage, download
 
 POLL_SECONDS = 2.0
 # A pod that does not run, and of which nothing new is told for so long, will not: image, node or
@@ -20,7 +20,7 @@ START_SECONDS = 1200.0
 Job = dict[str, Any]
 
 
-def follow(cluster: Cluster, name: str, screen: Screen, stop: threading.Event) -> Job:
+def follow(cluster: DemoCluster, name: str, screen: Screen, stop: threading.Event) -> Job:
     """Show progress until the job ends.
 
     Returns the finished resource; raises DemoError when it failed.
@@ -48,7 +48,7 @@ def follow(cluster: Cluster, name: str, screen: Screen, stop: threading.Event) -
         screen.live("")
 
 
-def get(cluster: Cluster, name: str) -> Job:
+def get(cluster: DemoCluster, name: str) -> Job:
     """The resource as the API server has it."""
     job: Job = json.loads(cluster.kubectl("get", "dinojob", name, "-o", "json"))
     return job
@@ -127,7 +127,9 @@ def checked(job: Job) -> str:
     return "; ".join([shorten(found["message"]) if found else "not checked", *reports])
 
 
-def show(cluster: Cluster, storage: Storage, job: Job, folder: Path, screen: Screen) -> None:
+def show(
+    cluster: DemoCluster, storage: DemoStorage, job: Job, folder: Path, screen: Screen
+) -> None:
     """The finished resource, what its data was, its mAP50, checkpoint and picture."""
     name, status = job["metadata"]["name"], job["status"]
     picture = next(

@@ -54,7 +54,7 @@ def around(jobs: Iterable[Object] = (), pods: Iterable[Object] = (), **more: Any
         "strangers": ApiObject,
         "dinojobs": DinoJob,
         "automls": DinoAutoML,
-        "katib_trials": katib.Trial,
+        "katib_trials": katib.ExperimentTrial,
         "limit_ranges": LimitRange,
     }
     for field in views.keys() & more.keys():

@@ -24,7 +24,7 @@ ELF = b"\x7fELF"
 
 
 @dataclass(frozen=True)
-class Unused:
+class UnusedFiles:
     """Files below site-packages that go from images of these devices, and why none needs them."""
 
     patterns: tuple[str, ...]
@@ -33,37 +33,37 @@ class Unused:
 
 
 UNUSED = (
-    Unused(("nvidia/**/*.a", "triton/**/*.a"), "static libraries: nothing is linked here"),
-    Unused(
+    UnusedFiles(("nvidia/**/*.a", "triton/**/*.a"), "static libraries: nothing is linked here"),
+    UnusedFiles(
         ("triton/backends/amd/lib/libtriton_amd_codegen.so", "triton/instrumentation/*TestLib.so"),
         "Triton opens the first to compile for AMD's GPUs, the second in its own tests",
     ),
-    Unused(
+    UnusedFiles(
         ("triton/_C/libproton.so", "triton/backends/nvidia/lib/cupti*"),
         "Triton's profiler, which `import triton.profiler` alone opens, with its copies of CUPTI",
     ),
-    Unused(
+    UnusedFiles(
         ("triton/plugins/*", "triton/FileCheck"),
         "for plug-ins of Triton's compiler and for its tests",
     ),
-    Unused(
+    UnusedFiles(
         ("nvidia/cu13/lib/libcusolverMg.so.*",),
         "several GPUs for one matrix: torch is not linked with it",
     ),
-    Unused(
+    UnusedFiles(
         ("nvidia/nvshmem/lib/*.bc",),
         "device code for Triton kernels that speak NVSHMEM: ours do not",
     ),
-    Unused(
+    UnusedFiles(
         ("nvidia/*/include", "torch/bin/protoc*", "torch/share"),
         "for building extensions of torch; Triton has headers of its own",
     ),
-    Unused(
+    UnusedFiles(
         ("torch/include", "torchao/_C_*.so"),
         "no compiler is here; torchao opens what it finds of its kernels, which are for GPUs",
         ("cpu",),
     ),
-    Unused(
+    UnusedFiles(
         (
             *("networkx/**/tests", "numpy/**/tests", "scipy/**/tests", "sympy/**/tests"),
             *("numba/tests", "onnx/backend/test", "test"),
@@ -83,7 +83,7 @@ STRIPPED = (
 """Libraries that come with what debuggers read, of Triton's 300 MB: nothing is loaded by it."""
 
 
-def unused(site: Path, device: str) -> Iterator[tuple[Unused, list[Path]]]:
+def unused(site: Path, device: str) -> Iterator[tuple[UnusedFiles, list[Path]]]:
     """What of these packages goes, rule by rule."""
     for rule in UNUSED:
         if device in rule.devices:

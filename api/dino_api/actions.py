@@ -18,7 +18,7 @@ from dino_api.memory import NETWORK
 from dino_api.names import TRAINS, Action
 
 
-class Data(StrEnum):
+class DatasetSplit(StrEnum):
     """A part of spec.datasets. key: of the experiment's `dataset`. heading: before a list of it."""
 
     key: str
@@ -59,8 +59,8 @@ class ActionFacts:
     work: str
     verb: str
     less_memory: str
-    reads: tuple[Data, ...] = ()
-    needs: Data | None = None
+    reads: tuple[DatasetSplit, ...] = ()
+    needs: DatasetSplit | None = None
     takes: Mapping[str, str] = field(default_factory=dict)
     leaves: str | None = None
     file: str = ""
@@ -118,8 +118,8 @@ ACTIONS: Mapping[Action, ActionFacts] = MappingProxyType(
             work="training",
             verb="train",
             less_memory=_LESS_TRAINING,
-            reads=(Data.TRAIN, Data.VALIDATION),
-            needs=Data.TRAIN,
+            reads=(DatasetSplit.TRAIN, DatasetSplit.VALIDATION),
+            needs=DatasetSplit.TRAIN,
             takes={"checkpoint": "pretrained_model_path"},
             leaves="checkpoint",
             file=names.BEST_CHECKPOINT,
@@ -132,8 +132,8 @@ ACTIONS: Mapping[Action, ActionFacts] = MappingProxyType(
             work="evaluation",
             verb="evaluate",
             less_memory=_at_size_of(Action.EVALUATE),
-            reads=(Data.TEST,),
-            needs=Data.TEST,
+            reads=(DatasetSplit.TEST,),
+            needs=DatasetSplit.TEST,
             takes=_ANY_MODEL,
             several=True,
             says_gpus=True,
@@ -145,8 +145,8 @@ ACTIONS: Mapping[Action, ActionFacts] = MappingProxyType(
             work="inference",
             verb="find objects in images",
             less_memory=_at_size_of(Action.INFERENCE),
-            reads=(Data.INFERENCE,),
-            needs=Data.INFERENCE,
+            reads=(DatasetSplit.INFERENCE,),
+            needs=DatasetSplit.INFERENCE,
             takes=_ANY_MODEL,
             says_gpus=True,
             own_input=True,
@@ -158,7 +158,7 @@ ACTIONS: Mapping[Action, ActionFacts] = MappingProxyType(
             work="export",
             verb="export",
             less_memory="export.batch_size, export.input_width and export.input_height",
-            reads=(Data.TEST,),
+            reads=(DatasetSplit.TEST,),
             takes={"checkpoint": "checkpoint"},
             leaves="onnx",
             file=names.ONNX_FILE,
@@ -172,7 +172,7 @@ ACTIONS: Mapping[Action, ActionFacts] = MappingProxyType(
             work="building of the engine",
             verb="build an engine",
             less_memory="gen_trt_engine.tensorrt.workspace_size and max_batch_size",
-            reads=(Data.CALIBRATION, Data.TEST),
+            reads=(DatasetSplit.CALIBRATION, DatasetSplit.TEST),
             takes={"onnx": "onnx_file"},
             leaves="engine",
             file=names.ENGINE_FILE,
@@ -186,8 +186,8 @@ ACTIONS: Mapping[Action, ActionFacts] = MappingProxyType(
             verb="quantize",
             less_memory="the size of the images (of an ONNX file, export.input_width and "
             "export.input_height of its export)",
-            reads=(Data.CALIBRATION, Data.TEST),
-            needs=Data.CALIBRATION,
+            reads=(DatasetSplit.CALIBRATION, DatasetSplit.TEST),
+            needs=DatasetSplit.CALIBRATION,
             takes={"onnx": "model_path"},
             leaves="onnx",
             file=names.QUANTIZED_FILE,
@@ -197,8 +197,8 @@ ACTIONS: Mapping[Action, ActionFacts] = MappingProxyType(
             work="distillation",
             verb="distill",
             less_memory=_LESS_TRAINING,
-            reads=(Data.TRAIN, Data.VALIDATION),
-            needs=Data.TRAIN,
+            reads=(DatasetSplit.TRAIN, DatasetSplit.VALIDATION),
+            needs=DatasetSplit.TRAIN,
             takes={"checkpoint": "pretrained_teacher_model_path"},
             leaves="checkpoint",
             file=names.BEST_CHECKPOINT,
@@ -224,12 +224,12 @@ def facts_of(action: Action, weights: bool = False) -> ActionFacts:
     return QUANTIZE_WEIGHTS if weights and action is Action.QUANTIZE else ACTIONS[action]
 
 
-def reading(part: Data) -> tuple[Action, ...]:
+def reading(part: DatasetSplit) -> tuple[Action, ...]:
     """The actions that read that data."""
     return tuple(each.action for each in ACTIONS.values() if part in each.reads)
 
 
-def needing(part: Data) -> tuple[Action, ...]:
+def needing(part: DatasetSplit) -> tuple[Action, ...]:
     """Those that cannot do without it."""
     return tuple(each.action for each in ACTIONS.values() if each.needs is part)
 

@@ -117,7 +117,7 @@ Float = Annotated[float, IsNumber]
 Bool = Annotated[bool, Strict()]
 
 
-class Facts(TypedDict, total=False):
+class FieldOptions(TypedDict, total=False):
     """What `key` takes about a field: the members of its Note, and pydantic's limits.
 
     size: maxLength of a string or maxItems of a list.
@@ -140,7 +140,7 @@ class Facts(TypedDict, total=False):
 _OF_NOTE = {field.name for field in fields(Note)}
 
 
-def key(default: Any, text: str, **facts: Unpack[Facts]) -> Any:
+def key(default: Any, text: str, **facts: Unpack[FieldOptions]) -> Any:
     """A field of a Section: its default, or what makes one, and a teaching text."""
     limits: dict[str, Any] = {name: fact for name, fact in facts.items() if name not in _OF_NOTE}
     if "size" in limits:

@@ -1,9 +1,28 @@
-"""Command lines of which some words may stand anywhere, as those of TAO may."""
+"""Command lines: how they end where they are wrong, and words that may stand anywhere, as TAO's."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from dino_api.failures import exit_code
+from dino_api.names import FailureReason
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Usage errors end as every other mistake in a request, not with argparse's 2.
+
+    Descriptions and epilogs of all commands keep their lines.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **arguments)
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(exit_code(FailureReason.INVALID_SPEC), f"{self.prog}: {message}\n")
 
 
 def parsed(

@@ -178,10 +178,15 @@ def _one_file(line: Object) -> Object:
     return _without("checkpoint")(line) if "model" in line else line
 
 
+def left_out(count: int) -> str:
+    """What stands in the place of so many warnings."""
+    return f"and {count} more, in the report"
+
+
 def _few_warnings(data: Object) -> Object:
     warnings = data.get("warnings", [])
     cut = [shortened(text, _WARNING) for text in warnings]
-    more = [f"and {len(cut) - _WARNINGS} more, in the report"] if len(cut) > _WARNINGS else []
+    more = [left_out(len(cut) - _WARNINGS)] if len(cut) > _WARNINGS else []
     return {**data, "warnings": cut[:_WARNINGS] + more}
 
 
@@ -219,7 +224,7 @@ _DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
-class Reading:
+class MessageContent:
     """What a message says. lost: members that it held and that were cut, whole or in part.
     shortened: those of which only the first line is left."""
 
@@ -228,7 +233,7 @@ class Reading:
     shortened: frozenset[str] = frozenset()
 
 
-def read(text: str) -> Reading | None:
+def read(text: str) -> MessageContent | None:
     """What is left of a message, or of the text of result.json; None of anything else."""
     try:
         return _read(text)
@@ -236,7 +241,7 @@ def read(text: str) -> Reading | None:
         return None
 
 
-def _read(text: str) -> Reading | None:
+def _read(text: str) -> MessageContent | None:
     try:
         members = json.loads(text)
     except ValueError:
@@ -244,11 +249,11 @@ def _read(text: str) -> Reading | None:
     if not isinstance(members, dict):
         return None
     if HOLDS not in members:
-        return Reading(members)
+        return MessageContent(members)
     return _judged(members, frozenset(members))
 
 
-def _of_lines(text: str) -> Reading | None:
+def _of_lines(text: str) -> MessageContent | None:
     """What is left of two lines, or of some that were cut."""
     first, _, second = text.partition("\n")
     members, whole = _members(first)
@@ -270,7 +275,7 @@ def _merged(known: Any, value: Any) -> Any:
 
 def _judged(
     members: Object, whole: frozenset[str], second: frozenset[str] = frozenset()
-) -> Reading:
+) -> MessageContent:
     """A cut message that does not say what it held may have held all that is essential.
 
     whole: members that are; second: those of them that the second line has.
@@ -282,7 +287,7 @@ def _judged(
     lost = held - whole
     folder = members.get(FOLDER)
     folder = folder if isinstance(folder, str) else None  # a log's own JSON may have anything
-    return Reading(absolute(members, folder), lost, both - second - lost)
+    return MessageContent(absolute(members, folder), lost, both - second - lost)
 
 
 def _members(text: str) -> tuple[Object, frozenset[str]]:

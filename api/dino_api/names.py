@@ -98,7 +98,7 @@ KUEUE_QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 RENDEZVOUS_PORT: Final = 29400
 
 
-class Described(StrEnum):
+class DocumentedName(StrEnum):
     """A name with the sentence that says when it is used."""
 
     when: str
@@ -191,7 +191,7 @@ class Env(StrEnum):
     DEBUG = "DINO_DEBUG"
 
 
-class Phase(Described):
+class Phase(DocumentedName):
     """One word for `kubectl get`; derived from the conditions, never read by the operator."""
 
     PENDING = "Pending", "the operator has not yet created the job's first pod"
@@ -203,7 +203,7 @@ class Phase(Described):
     FAILED = "Failed", "the job ended without success and is not tried again"
 
 
-class ConditionType(Described):
+class ConditionType(DocumentedName):
     """The conditions of a DinoJob; each has status True, False or Unknown."""
 
     SUSPENDED = "Suspended", "True while spec.runPolicy.suspend holds the job and no pod is left"
@@ -217,7 +217,7 @@ class ConditionType(Described):
     FAILED = "Failed", "True once the job failed for good; never changes afterwards"
 
 
-class FailureReason(Described):
+class FailureReason(DocumentedName):
     """Why a pod, or in the end the job, failed. `failures.TABLE` holds retry and remedy."""
 
     INVALID_SPEC = "InvalidSpec", "the experiment, or an option in it, cannot be run"
@@ -250,7 +250,7 @@ class FailureReason(Described):
     NO_TRIAL_SUCCEEDED = "NoTrialSucceeded", "every trial ended and none left a checkpoint"
 
 
-class ConditionReason(Described):
+class ConditionReason(DocumentedName):
     """Reasons of conditions that are not failures; a Failed condition carries a FailureReason."""
 
     QUEUED = "Queued", "the pod waits for a node, an image or its turn"
@@ -314,7 +314,7 @@ class ConditionReason(Described):
     SEARCH_COMPLETED = "SearchCompleted", "the search ended with a winner"
 
 
-class EventReason(Described):
+class EventReason(DocumentedName):
     """Reasons of the Kubernetes events on a DinoJob."""
 
     RETRYING = "AttemptFailed", "an attempt failed and another follows"

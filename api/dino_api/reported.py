@@ -21,7 +21,7 @@ CUT = "…"
 _WIDEST = (1 << 63) - 1
 
 
-class Reported(Camel):
+class ReportPart(Camel):
     """Part of a report."""
 
     @model_validator(mode="before")

@@ -14,7 +14,7 @@ from dino_api import message, metric
 from dino_api.base import NAME, REPORTED_URI, SHORT, TEXT, URI
 from dino_api.formats import Format
 from dino_api.names import Action, Stage
-from dino_api.reported import Reported
+from dino_api.reported import ReportPart
 
 TERMINATION_LIMIT = message.LIMIT
 SCHEMA_VERSION = 1
@@ -23,13 +23,18 @@ MOST_CLASSES = 20_000
 """Of a model: what a status, a checkpoint and an exported file hold the names of."""
 MOST_WARNINGS, MOST_ARTIFACTS = 100, 64
 Line = Annotated[str, Field(max_length=URI)]
+ModelFormat = Annotated[Format, Field(description="checkpoint, onnx, or engine (TensorRT).")]
+Sha256 = Annotated[str | None, Field(max_length=64, description="SHA-256 of the file, in hex.")]
+FileSize = Annotated[int | None, Field(ge=0, description="Size of the file.")]
+MeanAP = Annotated[float | None, Field(description="AP averaged over IoU 0.50 to 0.95.")]
+MeanAP50 = Annotated[float | None, Field(description="AP at IoU 0.50.")]
 
 
-class Metrics(Reported):
+class Metrics(ReportPart):
     """The 12 COCO statistics of the validation set, 0..1; -1 where nothing of that kind exists."""
 
-    mAP: float | None = Field(None, description="AP averaged over IoU 0.50 to 0.95.")
-    mAP50: float | None = Field(None, description="AP at IoU 0.50.")
+    mAP: MeanAP = None
+    mAP50: MeanAP50 = None
     mAP75: float | None = Field(None, description="AP at IoU 0.75.")
     mAPSmall: float | None = Field(None, description="AP of boxes under 32 x 32 pixels.")
     mAPMedium: float | None = Field(None, description="AP of boxes of 32 x 32 to 96 x 96 pixels.")
@@ -53,14 +58,14 @@ class Metrics(Reported):
         return Metrics(**{name: metric.rounded(value) for name, value in pairs})
 
 
-class Validation(Reported):
+class Validation(ReportPart):
     """One point of the learning curve."""
 
     epoch: int = Field(ge=0, description="Epochs finished.")
     mAP50: float = Field(description="Validation mAP50 after them.")
 
 
-class Progress(Reported):
+class Progress(ReportPart):
     """Where a running job is. Written by the pod itself, at most every 10 seconds."""
 
     epoch: int | None = Field(None, ge=0, description="Epochs finished.")
@@ -98,7 +103,7 @@ class Progress(Reported):
         return self
 
 
-class Checkpoint(Reported):
+class Checkpoint(ReportPart):
     """The checkpoint that a later job starts from."""
 
     uri: str = Field(max_length=REPORTED_URI, description="The checkpoint that validated best.")
@@ -107,40 +112,40 @@ class Checkpoint(Reported):
     )
     epoch: int | None = Field(None, ge=0, description="The epoch after which it was saved.")
     metric: float | None = Field(None, description="Its validation mAP.")
-    sha256: str | None = Field(None, max_length=64, description="SHA-256 of the file, in hex.")
-    bytes: int | None = Field(None, ge=0, description="Size of the file.")
+    sha256: Sha256 = None
+    bytes: FileSize = None
 
 
-class ModelFile(Reported):
+class ModelFile(ReportPart):
     """One file of a model, in the form that a later job goes on from."""
 
     uri: str = Field(max_length=REPORTED_URI, description="Where it lies.")
-    format: Format = Field(description="checkpoint, onnx, or engine (TensorRT).")
+    format: ModelFormat
     precision: str | None = Field(
         None, max_length=NAME, description="Number format: fp32, fp16, bf16 or int8."
     )
-    sha256: str | None = Field(None, max_length=64, description="SHA-256 of the file, in hex.")
-    bytes: int | None = Field(None, ge=0, description="Size of the file.")
+    sha256: Sha256 = None
+    bytes: FileSize = None
 
 
-class Scored(Reported):
+class ScoredModel(ReportPart):
     """One of two models that were run on the same images."""
 
-    format: Format = Field(description="checkpoint, onnx or engine.")
+    format: ModelFormat
     precision: str | None = Field(None, max_length=NAME, description="Number format.")
-    mAP: float | None = Field(None, description="AP averaged over IoU 0.50 to 0.95.")
-    mAP50: float | None = Field(None, description="AP at IoU 0.50.")
+    mAP: MeanAP = None
+    mAP50: MeanAP50 = None
     latency_ms: float | None = Field(
         None, ge=0, description="Median milliseconds of one image at batch 1."
     )
-    bytes: int | None = Field(None, ge=0, description="Size of the file.")
+    bytes: FileSize = None
 
 
-class Comparison(Reported):
+class ModelComparison(ReportPart):
     """The model that was made beside the one that it was made from, on the same images."""
 
-    reference: Scored = Field(description="The model that was given.")
-    candidate: Scored = Field(description="The model that was made.")
+    reference: ScoredModel = Field(description="The model that was given.")
+    candidate: ScoredModel = Field(description="The model that was made.")
     images: int | None = Field(None, ge=0, description="Images that both were run on.")
     matched: float | None = Field(
         None,
@@ -156,16 +161,16 @@ class Comparison(Reported):
     )
 
 
-class Artifact(Reported):
+class Artifact(ReportPart):
     """One published file."""
 
     name: str = Field(max_length=SHORT, description="File name, unique in the job.")
     uri: str = Field(max_length=REPORTED_URI, description="Where it lies.")
-    sha256: str | None = Field(None, max_length=64, description="SHA-256 of the file, in hex.")
-    bytes: int | None = Field(None, ge=0, description="Size of the file.")
+    sha256: Sha256 = None
+    bytes: FileSize = None
 
 
-class Dataset(Reported):
+class Dataset(ReportPart):
     """What the trainer found in the data."""
 
     num_classes: int | None = Field(None, ge=1, description="Largest category id plus one.")
@@ -200,10 +205,10 @@ class Dataset(Reported):
         """Says how many warnings are left out."""
         if name != "warnings":
             return super().cut(name, items, most)
-        return [*items[: most - 1], f"and {len(items) - most + 1} more, in the report"]
+        return [*items[: most - 1], message.left_out(len(items) - most + 1)]
 
 
-class Failure(Reported):
+class Failure(ReportPart):
     """Why the job, or its latest attempt, failed."""
 
     reason: str = Field(max_length=SHORT, description="One word; the failure catalogue has all.")
@@ -212,7 +217,7 @@ class Failure(Reported):
     exit_code: int | None = Field(None, description="The trainer's exit code.")
 
 
-class Result(Reported):
+class Result(ReportPart):
     """The end of one attempt, in one object."""
 
     schema_version: int = Field(SCHEMA_VERSION, alias="schema")
@@ -222,7 +227,7 @@ class Result(Reported):
     metrics: Metrics | None = None
     checkpoint: Checkpoint | None = None
     model: ModelFile | None = None
-    comparison: Comparison | None = None
+    comparison: ModelComparison | None = None
     artifacts: list[Artifact] = Field(default_factory=list)
     dataset: Dataset | None = None
     failure: Failure | None = None

@@ -15,7 +15,7 @@ from lib.containerd import RUNTIME, SOCKET
 from lib.health import listens
 from lib.node import CGROUP, CNI_NETWORK
 from lib.paths import Instance
-from lib.processes import END, Running, end_all, start_time, stop
+from lib.processes import END, RunningProcess, end_all, start_time, stop
 from lib.say import ClusterError, say
 
 CGROUP_MOUNT = Path("/sys/fs/cgroup")
@@ -48,7 +48,7 @@ def kill_containers() -> None:
     """Kill every process in the node's control groups, and the shims that would report on them."""
     for _ in range(50):  # a process may fork between the look and the signal
         found = {*shims(), *processes_in(cgroup_folders())}
-        running = [Running(pid, started) for pid in found if (started := start_time(pid))]
+        running = [RunningProcess(pid, started) for pid in found if (started := start_time(pid))]
         if not running:
             return
         for process in running:

@@ -70,7 +70,7 @@ def listens(path: Path) -> Callable[[], bool]:
     return ask
 
 
-class Refused(ClusterError):
+class KubectlError(ClusterError):
     """The API server's no, in its own words."""
 
 
@@ -78,7 +78,7 @@ def kubectl(instance: Instance, *arguments: str, given: str | None = None) -> st
     """Run kubectl as the administrator and return what it prints.
 
     A server that is too busy to answer is asked again: a command must be one that can be repeated.
-    Raises Refused with what it said else.
+    Raises KubectlError with what it said else.
     """
     command = [str(program("kubectl")), "--kubeconfig", str(instance.kubeconfig), *arguments]
     done = subprocess.CompletedProcess[str](command, 0, "", "")
@@ -90,7 +90,7 @@ def kubectl(instance: Instance, *arguments: str, given: str | None = None) -> st
 
     wait_for(f"`kubectl {arguments[0]}`", answered, seen=lambda: done.stderr.strip())
     if done.returncode != 0:
-        raise Refused(f"`kubectl {' '.join(arguments)}` failed: {done.stderr.strip()}")
+        raise KubectlError(f"`kubectl {' '.join(arguments)}` failed: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -107,7 +107,7 @@ def node_is_ready(instance: Instance, name: str, since: float) -> bool:
     """
     try:
         node = json.loads(kubectl(instance, "get", "node", name, "-o", "json"))
-    except Refused:
+    except KubectlError:
         return False
     for condition in node["status"].get("conditions", ()):
         if condition["type"] == "Ready":

@@ -29,7 +29,7 @@ class Service:
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningProcess:
     """A process as it was started. Its start time tells it from a later one with the same id."""
 
     pid: int
@@ -68,13 +68,13 @@ def _fields(pid: int) -> list[str]:
         return []
 
 
-def recorded(instance: Instance, name: str) -> Running | None:
+def recorded(instance: Instance, name: str) -> RunningProcess | None:
     """What was last started under a name, alive or not."""
     try:
         pid, started = (instance.run / f"{name}.pid").read_text().split()
     except (OSError, ValueError):
         return None
-    return Running(int(pid), started)
+    return RunningProcess(int(pid), started)
 
 
 def is_running(instance: Instance, name: str) -> bool:
@@ -164,7 +164,7 @@ def stop(instance: Instance, names: Iterable[str], grace: float = 8) -> None:
         (instance.run / f"{name}.pid").unlink(missing_ok=True)
 
 
-def end_all(waiting: list[Running], grace: float) -> None:
+def end_all(waiting: list[RunningProcess], grace: float) -> None:
     """Wait for processes to go; after `grace` seconds kill those that are left."""
     deadline = time.monotonic() + grace
     killed = False

@@ -8,7 +8,7 @@ import socket
 
 from lib import build, certs, cleanup, control_plane, doctor, network, node
 from lib.containerd import SOCKET
-from lib.health import Refused, answers, kubectl, listens, node_is_ready
+from lib.health import KubectlError, answers, kubectl, listens, node_is_ready
 from lib.lock import locked
 from lib.paths import API_ONLY, FULL, NODE_NAME, PLAYED, Instance
 from lib.patience import wait_for
@@ -97,7 +97,7 @@ def has_service_account(instance: Instance) -> bool:
     """Whether the controller manager has given the default namespace its account."""
     try:
         kubectl(instance, "get", "serviceaccount", "default", "-n", "default")
-    except Refused:
+    except KubectlError:
         return False
     return True
 

@@ -21,7 +21,7 @@ from dino_operator import handlers, options
 from dino_operator.runtime.client import ApiError, Client, configuration
 from dino_operator.runtime.lease import Lease, Terms
 from dino_operator.runtime.loop import Operator, Options
-from dino_operator.runtime.metrics import Metrics
+from dino_operator.runtime.metrics import OperatorMetrics
 from dino_operator.runtime.server import Server
 
 EPILOG = """
@@ -133,7 +133,7 @@ def set_up_logs(kind: str, level: str) -> None:
 
 async def run(chosen: argparse.Namespace) -> None:
     """Runs until it is told to stop. Raises ConfigException, ApiError, OSError."""
-    metrics = Metrics()
+    metrics = OperatorMetrics()
     how = Options(chosen.watch_namespaces, chosen.workers, chosen.resync_seconds)
     async with candidate(chosen) as lease:
         before_write = None if lease is None else lease.check
@@ -163,7 +163,7 @@ async def candidate(chosen: argparse.Namespace) -> AsyncIterator[Lease | None]:
     identity = f"{socket.gethostname()}_{uuid.uuid4()}"
     namespace, name = chosen.lease
     terms = Terms(namespace, name, identity, chosen.lease_seconds)
-    client = Client(await configuration(), Metrics(), timeout=terms.patience)
+    client = Client(await configuration(), OperatorMetrics(), timeout=terms.patience)
     try:
         yield Lease(client, terms)
     finally:

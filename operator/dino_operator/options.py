@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dino_api.resources.dinoautoml import Profile
+from dino_api.resources.dinoautoml import SmokeProfile
 from dino_operator.plan.model import Settings
 
 
@@ -102,14 +102,14 @@ def cpus(text: str) -> str:
     return text
 
 
-def profile(text: str) -> Profile:
+def profile(text: str) -> SmokeProfile:
     """Raises ArgumentTypeError."""
     try:
         given = json.loads(text)
-        unknown = set(given) - {each.alias for each in Profile.model_fields.values()}
+        unknown = set(given) - {each.alias for each in SmokeProfile.model_fields.values()}
         if unknown:
             raise argparse.ArgumentTypeError(f"there is no key {', '.join(sorted(unknown))}")
-        return Profile.model_validate(given)
+        return SmokeProfile.model_validate(given)
     except ValidationError as error:
         parts = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
         raise argparse.ArgumentTypeError("; ".join(parts)) from error

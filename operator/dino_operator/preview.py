@@ -18,7 +18,7 @@ from dino_api.problem import render as sentence
 from dino_api.resources.dinoautoml import DinoAutoMLSpec
 from dino_api.resources.dinojob import DinoJobSpec
 from dino_api.search import InvalidSearch, resolve_search
-from dino_operator.admission import Refusal, refusals
+from dino_operator.admission import FieldError, refusals
 from dino_operator.plan.annotations import LAST_APPLIED
 from dino_operator.plan.job import routing
 from dino_operator.plan.model import Object, Settings
@@ -41,7 +41,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 """Nothing that is rendered depends on the time."""
 
 
-class Refused(ValueError):
+class InvalidManifest(ValueError):
     """The manifest cannot be run; the message has a line for each reason."""
 
 
@@ -59,7 +59,7 @@ class Preview:
 
 
 def preview(manifest: Any, settings: Settings, engine: Engine | None = None) -> Preview:
-    """Everything that the operator would make of a DinoJob or DinoAutoML. Raises Refused.
+    """Everything that the operator would make of a DinoJob or DinoAutoML. Raises InvalidManifest.
 
     engine: in place of spec.engine.
     """
@@ -69,15 +69,15 @@ def preview(manifest: Any, settings: Settings, engine: Engine | None = None) -> 
             return _of_search(resource, settings, engine)
         return _of_job(resource, settings, engine)
     except spec_file.InvalidSpec as error:
-        raise Refused("\n".join(error.problems)) from error
+        raise InvalidManifest("\n".join(error.problems)) from error
     except InvalidSearch as error:
         wrong = (each for each in error.problems if each.severity == "error")
-        raise Refused("\n".join(map(sentence, wrong))) from error
+        raise InvalidManifest("\n".join(map(sentence, wrong))) from error
     except ValidationError as error:
-        raise Refused("\n".join(spec_file.problems_of(error, "spec."))) from error
+        raise InvalidManifest("\n".join(spec_file.problems_of(error, "spec."))) from error
 
 
-def refused(manifest: Any) -> list[Refusal]:
+def refused(manifest: Any) -> list[FieldError]:
     """What the API server refuses, and keys without a value that it drops and the operator does
     not."""
     all_refusals = refusals(manifest)
@@ -86,14 +86,14 @@ def refused(manifest: Any) -> list[Refusal]:
         return all_refusals
     for at, message in dropped_keys.nulls(spec, manifest["kind"]):
         where = crd_schema.named(("spec", *at))
-        all_refusals.append(Refusal(where, message.removeprefix(f"{where}: ")))
+        all_refusals.append(FieldError(where, message.removeprefix(f"{where}: ")))
     return all_refusals
 
 
 def _checked(manifest: Any) -> Object:
-    """The manifest as the API server would store it: with namespace and uid. Raises Refused."""
+    """The manifest as the API server stores it: with namespace and uid. Raises InvalidManifest."""
     if problems := refused(manifest):
-        raise Refused("\n".join(map(str, problems)))
+        raise InvalidManifest("\n".join(map(str, problems)))
     kind = manifest["kind"]
     whole = {"namespace": "default", "uid": NO_UID, **manifest["metadata"]}
     return {
@@ -145,7 +145,9 @@ def _of_search(resource: Object, settings: Settings, engine: Engine | None) -> P
     chosen = engine or spec.engine
     refusal = katib.refusal(view)
     if chosen == "Katib" and refusal:
-        raise Refused(f"spec.engine: Katib cannot run this search: {refusal}. Use Embedded.")
+        raise InvalidManifest(
+            f"spec.engine: Katib cannot run this search: {refusal}. Use Embedded."
+        )
     first = tuple(_trial(view, 0))
     doubts = tuple(map(sentence, search.warnings))
     if chosen == "Katib":

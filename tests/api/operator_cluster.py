@@ -22,7 +22,7 @@ from kubernetes.client.exceptions import NotFoundException
 
 from dino_api import rfc3339
 from dino_api.names import Label
-from dino_operator.plan.model import is_finished
+from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.objects import CONTAINER
 from dino_operator.plan.observed.pod import Pod
 from tests.api.clients import CHART, DinoJobs, Kubectl, helm
@@ -215,7 +215,7 @@ class Cluster:
         active: dict[str, list[str]] = {}
         for each in jobs:
             name = each["metadata"].get("labels", {}).get(JOB)
-            if name and not is_finished(each):
+            if name and not ApiObject(each).is_finished:
                 active.setdefault(name, []).append(each["metadata"]["name"])
         assert all(len(names) == 1 for names in active.values()), active
         return jobs

@@ -15,7 +15,7 @@ from kubernetes.aio import client as kube
 from kubernetes.aio import config
 
 from dino_operator.runtime.client import Client
-from dino_operator.runtime.metrics import Metrics
+from dino_operator.runtime.metrics import OperatorMetrics
 from tests.api.clients import Kubectl
 from tests.patience import LONG
 from tests.proof.faults import Fault, Reference, learn, spoiled
@@ -34,7 +34,7 @@ Plan = tuple[Reference, Fault]
 async def _client(kubeconfig: Path) -> Client:
     settings = kube.Configuration(client_session_kwargs={"trust_env": False})
     await config.load_kube_config(str(kubeconfig), client_configuration=settings)
-    return Client(settings, Metrics(), timeout=LONG)
+    return Client(settings, OperatorMetrics(), timeout=LONG)
 
 
 async def _several(do: Callable[[Each], Awaitable[T]], things: Sequence[Each]) -> list[T]:

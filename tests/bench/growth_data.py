@@ -53,7 +53,7 @@ def loading(folder: Path, shape: Shape) -> Run:
 def preflight(folder: Path, shape: Shape) -> Run:
     """All that it asks of the annotations of one split, its report's numbers, and of digests."""
     from dino_api.experiment import DataSource
-    from dino_trainer.data.image_facts import Facts
+    from dino_trainer.data.image_facts import ImageFacts
     from dino_trainer.data.image_store import ArchivedImages, Index
     from dino_trainer.data.stage import StagedSource
     from dino_trainer.preflight.annotations import (
@@ -78,7 +78,7 @@ def preflight(folder: Path, shape: Shape) -> Run:
         check_splits([split, split], findings)
         check_boxes_per_image(split, 300, findings)
         check_detections(split, 100, "train.max_detections", findings)
-        split.sources[0].facts = [Facts(f"{n:032x}", ()) for n in range(shape.images)]
+        split.sources[0].facts = [ImageFacts(f"{n:032x}", ()) for n in range(shape.images)]
         check_contents([split], findings)
         check_leakage(split, split, findings)
         found = {one.rule.id: one.count for one in findings.all()}
@@ -126,7 +126,7 @@ def evaluating(_: Path, shape: Shape) -> Run:
     from dino_trainer.pages.gallery import Gallery
     from dino_trainer.scoring.matching import BoxSet
     from dino_trainer.scoring.scorer import Scorer, curves
-    from dino_trainer.scoring.statistics import Accumulated, Truth, detection_statistics
+    from dino_trainer.scoring.statistics import PrecisionRecall, Truth, detection_statistics
     from tests.bench.growth_files import made_dataset, made_detections
 
     dataset = made_dataset(shape)
@@ -140,7 +140,7 @@ def evaluating(_: Path, shape: Shape) -> Run:
         metrics = Metrics.from_coco(scorer.stats(evaluated))
         found, true = BoxSet.of_detections(detections), BoxSet.true(dataset)
         truth = Truth(true, dataset.categories, shape.images)
-        made = detection_statistics(found, truth, Accumulated.of(curves(evaluated)))
+        made = detection_statistics(found, truth, PrecisionRecall.of(curves(evaluated)))
         pictured(made, found, true)
         numbers = json.dumps(evaluation_summary(model, dataset, metrics, made, {}))
         return numbers, evaluation_page("", (), metrics, made, Gallery())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dino_trainer.data.coco import CocoDataset, CocoImage
-from dino_trainer.data.image_store import Held
+from dino_trainer.data.image_store import FileInMemory
 from tests.bench.coco_sizes import coco_like_sizes
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def made_dataset(shape: Shape) -> CocoDataset:
     boxes = made_boxes(np.repeat(sizes[:, ::-1], shape.boxes, axis=0), random)
     labels = 1 + np.arange(len(boxes)) % shape.classes
     areas, crowd = boxes[:, 2] * boxes[:, 3], np.zeros(len(boxes), np.bool_)
-    file = Held("1.jpg", b"")
+    file = FileInMemory("1.jpg", b"")
     images = []
     for n, (height, width) in enumerate(sizes.tolist()):
         own = slice(n * shape.boxes, (n + 1) * shape.boxes)

@@ -18,7 +18,7 @@ import aiohttp
 
 from dino_api import names
 from dino_api.names import Label, Stage
-from dino_operator.plan.model import is_finished
+from dino_operator.plan.observed.api_object import ApiObject
 from tests.api.operator_cluster import CHECKED, RESULT
 from tests.bench.search_load_player import MERGE, OURS, Api, Object, stamp
 
@@ -55,7 +55,7 @@ class JobPlayer:
         where = f"/apis/batch/v1/namespaces/{self.api.namespace}/jobs"
         async for kind, job in self.api.watch(where, OURS):
             uid = job["metadata"]["uid"]
-            if kind == "ADDED" and uid not in self._seen and not is_finished(job):
+            if kind == "ADDED" and uid not in self._seen and not ApiObject(job).is_finished:
                 self._seen.add(uid)
                 task = asyncio.create_task(self._live(job))
                 self._tasks.add(task)
@@ -65,7 +65,7 @@ class JobPlayer:
         """Notes what is told of DinoJobs, until it is cancelled."""
         async for kind, thing in self.api.watch(self.api.ours(names.PLURAL)):
             name = thing["metadata"]["name"]
-            if kind != "DELETED" and is_finished(thing):
+            if kind != "DELETED" and ApiObject(thing).is_finished:
                 self.ended.setdefault(name, time.monotonic())
             if (thing.get("status") or {}).get("phase") == "Running":
                 self.running.add(name)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dino_api.names import Action, Label, Stage
-from dino_api.resources.dinoautoml import Algorithm, DinoAutoMLStatus, Trial
+from dino_api.resources.dinoautoml import Algorithm, DinoAutoMLStatus, TrialRecord
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.search.samplers.draw import draw
 from dino_operator.plan.search.trials.outcomes import of_row
@@ -56,7 +56,7 @@ def _of_end(search: Object) -> Iterator[str]:
     if status.get("phase") != "Complete":
         yield f"phase {status.get('phase')}: {(status.get('failure') or {}).get('message')}"
         return
-    rows = [Trial.model_validate(row) for row in status["history"]]
+    rows = [TrialRecord.model_validate(row) for row in status["history"]]
     scores = {row.number: row.mAP50 for row in rows if row.state in MAY_WIN and row.mAP50}
     best = max(scores, key=lambda number: (scores[number], -number))
     told = status["best"]

@@ -29,7 +29,7 @@ from boto3.s3.transfer import TransferConfig
 from PIL import Image
 
 from dino_api.experiment import DataSource
-from dino_trainer.data.byte_streams import CHUNK, Inflated
+from dino_trainer.data.byte_streams import CHUNK, GzipReader
 from dino_trainer.data.stage import stage
 from tests.bench.harness import Bench, cannot_run, machine
 from tests.unit import s3_server
@@ -177,7 +177,7 @@ def alone(images: Iterable[bytes]) -> dict[str, float]:
     packed = gzip.compress(content, 6)
 
     def inflate() -> None:
-        stream = Inflated(io.BytesIO(packed))
+        stream = GzipReader(io.BytesIO(packed))
         while stream.read(CHUNK):
             pass
 

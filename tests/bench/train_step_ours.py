@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dino_api.experiment import OptimConfig
-from dino_trainer.model import Criterion, ModelConfig, Targets, build_dino
+from dino_trainer.model import Criterion, DetectorConfig, Targets, build_dino
 from dino_trainer.model.precision import autocast, grad_scaler
 from dino_trainer.train.optim import build_optimizer
 from tests.bench.train_step_batch import CLASSES, Size, make_batch, padded
@@ -25,7 +25,7 @@ class OurStep:
 
     def __init__(
         self,
-        cfg: ModelConfig | None = None,
+        cfg: DetectorConfig | None = None,
         precision: str = "fp32",
         device: torch.device = CPU,
     ) -> None:

@@ -15,22 +15,22 @@ from typing import Any
 import pytest
 
 from demo import cluster, stages, training
-from demo.cluster import Cluster, image_values
+from demo.cluster import DemoCluster, image_values
 from demo.errors import DemoError
 from demo.images import OPERATOR, TRAINER
 from demo.plan import NEEDED, announce, current, dev
 from demo.plan import training as training_step
 from demo.screen import Screen, clock
-from demo.stages import Run, Runner, Stage, Timing, Work, at_work, seconds_left, table
+from demo.stages import DemoStage, Run, Runner, StageTiming, Work, at_work, seconds_left, table
 
 PYTHON = sys.executable
 
 
-def stage(name: str, run: Run, *needs: str) -> Stage:
-    return Stage(name, "", 1, 1, run, needs)
+def stage(name: str, run: Run, *needs: str) -> DemoStage:
+    return DemoStage(name, "", 1, 1, run, needs)
 
 
-def runner(tmp_path: Path, *stages: Stage) -> Runner:
+def runner(tmp_path: Path, *stages: DemoStage) -> Runner:
     return Runner(stages, tmp_path, Screen(io.StringIO()))
 
 
@@ -85,16 +85,16 @@ def said_process(log: Path) -> str:
 def test_a_stage_that_takes_longer_than_announced_shows_what_it_is_at(tmp_path: Path) -> None:
     work = Work("cluster", tmp_path / "log", threading.Event())
     work.log.write_text("x" * 100_000 + "\n  40 s waiting for node dino-node to be ready\n")
-    cluster = Stage("cluster", "", 20, 8, lambda work: None)
+    cluster = DemoStage("cluster", "", 20, 8, lambda work: None)
     assert at_work(cluster, work, 19) == "cluster 19 s"
     late = at_work(cluster, work, 41)
     assert late == "cluster 41 s (40 s waiting for node dino-node to be ready)"
 
 
-BUILDS = Stage("programs", "", 300, 1, lambda work: None)
-NODE = Stage("cluster", "", 20, 8, lambda work: None, ("programs",))
-DATA = Stage("dataset", "", 10, 10, lambda work: None)
-TRAINS = Stage("training", "", 190, 190, lambda work: None, ("cluster", "dataset"))
+BUILDS = DemoStage("programs", "", 300, 1, lambda work: None)
+NODE = DemoStage("cluster", "", 20, 8, lambda work: None, ("programs",))
+DATA = DemoStage("dataset", "", 10, 10, lambda work: None)
+TRAINS = DemoStage("training", "", 190, 190, lambda work: None, ("cluster", "dataset"))
 LEFT = {
     "at the start, without caches": ({}, {"programs": 0.0, "dataset": 0.0}, 510),
     "in the middle of a stage": ({"dataset": 10.0}, {"programs": 100.0}, 410),
@@ -120,7 +120,7 @@ def test_the_line_says_how_many_steps_are_done_and_what_is_left(tmp_path: Path) 
             time.sleep(0.01)
 
     two = [stage("quick", lambda work: None), stage("slow", until_it_is_told, "quick")]
-    then = Stage("training", "", 190, 190, lambda work: None, ("slow",))
+    then = DemoStage("training", "", 190, 190, lambda work: None, ("slow",))
     Runner(two, tmp_path, Screen(out), then).run()
     said = re.search(r"(.*)at work: slow \d+ s", out.getvalue())
     assert said
@@ -177,7 +177,7 @@ def test_an_unknown_need_is_a_mistake_of_ours(tmp_path: Path) -> None:
 
 
 def test_the_table_has_every_stage_and_the_whole() -> None:
-    text = table([Timing("second", 5.0, 65.0), Timing("first", 0.0, 10.0)])
+    text = table([StageTiming("second", 5.0, 65.0), StageTiming("first", 0.0, 10.0)])
     lines = [line.split() for line in text.splitlines()]
     assert lines[1] == ["first", "0:00", "10"]
     assert lines[2] == ["second", "0:05", "60"]
@@ -252,7 +252,7 @@ def test_one_line_says_where_the_job_is(case: str) -> None:
     assert training.line(job) == line
 
 
-class FakeCluster(Cluster):
+class FakeCluster(DemoCluster):
     """A cluster whose job goes through some states."""
 
     def __init__(self, *states: dict[str, Any]) -> None:
@@ -319,11 +319,11 @@ exit 1
 """
 
 
-def kubectl(path: Path, script: str) -> Cluster:
+def kubectl(path: Path, script: str) -> DemoCluster:
     """A cluster whose kubectl is a shell script."""
     path.write_text(script)
     path.chmod(0o755)
-    return Cluster(str(path), "helm", "")
+    return DemoCluster(str(path), "helm", "")
 
 
 def test_a_server_that_is_too_busy_is_asked_again(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from dino_api.loading import load
 from dino_api.names import API_VERSION, AUTOML_KIND, KIND, KUEUE_QUEUE_LABEL, Action, Label
-from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
+from dino_api.resources.dinoautoml import DinoAutoMLSpec, SmokeProfile
 from dino_api.resources.dinojob import DinoJob, resolve
 from dino_api.search import resolve_search
 from dino_operator.plan.job.decide import plan
@@ -136,7 +136,10 @@ def test_is_a_search_without_problems_or_warnings(path: Path) -> None:
     """Known to the CRD's schema, resolved, and each experiment that is shown one that trains."""
     document = read(path)
     assert (document["apiVersion"], document["kind"]) == (API_VERSION, AUTOML_KIND)
-    assert resolve_search(DinoAutoMLSpec.model_validate(document["spec"]), Profile()).warnings == []
+    assert (
+        resolve_search(DinoAutoMLSpec.model_validate(document["spec"]), SmokeProfile()).warnings
+        == []
+    )
     jobs = [each for each in made(document).objects if each["kind"] == KIND]
     assert len(jobs) == document["spec"]["parallelTrials"]
     for job in jobs:
@@ -157,7 +160,7 @@ def test_a_search_of_an_example_says_what_is_searched_by_default() -> None:
     """The comment in the file stands in the place of spec.search."""
     path = EXAMPLES / "gpu-automl.yaml"
     spec = DinoAutoMLSpec.model_validate(read(path)["spec"])
-    space = resolve_search(spec, Profile()).space
+    space = resolve_search(spec, SmokeProfile()).space
     comment = path.read_text().partition("# search is left out:")[2].partition("are searched")[0]
     assert all(one.path in comment for one in space)
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from dino_api.names import AUTOML_KIND, KIND, Phase
-from dino_operator.runtime.metrics import Metrics
+from dino_operator.runtime.metrics import OperatorMetrics
 from tests.chart import prometheus
 from tests.chart.conftest import CHART, KUBE_VERSION, MONITORING, Helm, Objects
 
@@ -40,7 +40,7 @@ def rules(groups: Object, kind: str) -> dict[str, Object]:
 
 def served() -> set[str]:
     """Names of the series that an operator with one resource of each kind serves."""
-    metrics = Metrics()
+    metrics = OperatorMetrics()
     status = {"gpus": 1, "metrics": {"mAP50": 0.5}, "best": {"mAP50": 0.5}}
     resource = {"metadata": {"namespace": "n", "name": "x", "uid": "u"}, "status": status}
     resource["metadata"]["creationTimestamp"] = TIME

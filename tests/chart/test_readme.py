@@ -10,7 +10,7 @@ import yaml
 from demo.digits import WITH_TEST
 from dino_operator.plan.model import Settings
 from dino_operator.preview import preview
-from dino_trainer.storage.s3_settings import Settings as StoreSettings
+from dino_trainer.storage.s3_settings import S3Settings as StoreSettings
 from tests.chart.conftest import ROOT, Objects
 
 README = (ROOT / "README.md").read_text()

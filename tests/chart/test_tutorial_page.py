@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from demo.cluster import SECRET, chart_values
-from demo.storage import Storage
+from demo.storage import DemoStorage
 from dino_operator.kubectl import main, parser
 from tests.chart.conftest import ROOT, Objects
 from tests.pages import (
@@ -28,8 +28,8 @@ BLOCKS = blocks(PAGE)
 COMMANDS = "\n".join(block.text for block in BLOCKS if block.language == "sh")
 OPERATOR, TRAINER = "localhost/dino-operator:src-0", "localhost/dino-trainer:src-0"
 DINO = re.compile(r"kubectl dino ([^|>&\n`]+)")
-STORE = Storage("http://10.178.0.9:9000", "http://s3.dino-s3.svc.cluster.local:9000", "us-east-1",
-                True, "id", "secret", "dino")  # fmt: skip
+STORE = DemoStorage("http://10.178.0.9:9000", "http://s3.dino-s3.svc.cluster.local:9000",
+                    "us-east-1", True, "id", "secret", "dino")  # fmt: skip
 
 
 def test_every_block_is_run_or_compared() -> None:

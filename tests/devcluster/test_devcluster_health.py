@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from lib import health, up
-from lib.health import Refused, kubectl
+from lib.health import KubectlError, kubectl
 from lib.paths import API_ONLY, program
 
 from demo import cluster
@@ -36,7 +36,7 @@ def test_a_server_that_is_too_busy_is_asked_again(state: Path) -> None:
 
 def test_a_refusal_is_a_sentence(state: Path) -> None:
     give_kubectl(REFUSES)
-    with pytest.raises(Refused, match=r"`kubectl get pods` failed: .*not found"):
+    with pytest.raises(KubectlError, match=r"`kubectl get pods` failed: .*not found"):
         kubectl(API_ONLY, "get", "pods")
     assert not up.has_service_account(API_ONLY)
 

@@ -16,7 +16,7 @@ from lib.lock import locked
 from lib.paths import Instance, Ports
 from lib.patience import wait_for
 from lib.processes import (
-    Running,
+    RunningProcess,
     Service,
     is_running,
     recorded,
@@ -165,7 +165,7 @@ def test_a_killed_process_is_there_until_its_last_thread_has_ended() -> None:
     assert child.stdout is not None
     started = start_time(child.pid)
     assert started is not None
-    process = Running(child.pid, started)
+    process = RunningProcess(child.pid, started)
     assert child.stdout.readline() == "started\n"
     while process.alive():  # the first thread is on its way
         assert not process.gone()

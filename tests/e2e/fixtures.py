@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from demo import plan, storage
-from demo.cluster import PATIENCE, Cluster, prepare_namespace
+from demo.cluster import PATIENCE, DemoCluster, prepare_namespace
 from demo.coco import ANNOTATIONS
 from demo.digits import NAMES, make_digits
 from demo.screen import Screen
 from demo.stages import Runner
-from demo.storage import Storage
+from demo.storage import DemoStorage
 from tests.e2e.jobs import Lab, small_job
 from tests.e2e.shared import once, one_at_a_time, run_folder
 
@@ -54,7 +54,7 @@ def start_lab(folder: Path) -> Lab:
     return Lab(replace(demo.cluster, namespace="dino-test"), demo.storage)
 
 
-def clean(cluster: Cluster, store: Storage) -> None:
+def clean(cluster: DemoCluster, store: DemoStorage) -> None:
     """Take away what earlier runs left."""
     prepare_namespace(cluster, store)
     for kind in ("dinoautoml", "dinojob"):  # searches first: they would make their trials again

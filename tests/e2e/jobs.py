@@ -17,9 +17,9 @@ import urllib3
 import yaml
 
 from demo import job as demo_job
-from demo.cluster import Cluster
+from demo.cluster import DemoCluster
 from demo.errors import DemoError
-from demo.storage import Storage, download, upload
+from demo.storage import DemoStorage, download, upload
 from tests.patience import Patience
 
 Object = dict[str, Any]
@@ -44,8 +44,8 @@ CHECKPOINTS = ("dino_model_latest.pth", "dino_model_previous.pth")
 class Lab:
     """A cluster with the operator, an object store, and a namespace for the tests."""
 
-    cluster: Cluster
-    storage: Storage
+    cluster: DemoCluster
+    storage: DemoStorage
 
     def kubectl(self, *arguments: str, given: str | None = None) -> str:
         """kubectl in the tests' namespace; raises DemoError with what it said."""

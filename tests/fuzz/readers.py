@@ -18,7 +18,7 @@ from dino_api.formats import format_of
 from dino_api.names import Action
 from dino_api.result import ModelFile, Result
 from dino_operator.kubectl import manifests
-from dino_operator.kubectl.ending import Ended
+from dino_operator.kubectl.ending import CommandExit
 from dino_operator.kubectl.validate import verdict_of
 from dino_operator.plan.job.decide import plan as plan_of_job
 from dino_operator.plan.model import Plan, Settings
@@ -30,7 +30,7 @@ from dino_trainer.data.archive import take_in
 from dino_trainer.data.coco_entries import read_entries
 from dino_trainer.data.coco_file import read_coco, read_outline
 from dino_trainer.data.flaws import Flaw
-from dino_trainer.data.image_store import ArchivedImages, Folder, Held
+from dino_trainer.data.image_store import ArchivedImages, FileInMemory, Folder
 from dino_trainer.data.nearby import Nearby
 from dino_trainer.detectors.onnx_detector import open_onnx
 from dino_trainer.errors import TrainerError
@@ -117,7 +117,7 @@ def archive(content: bytes, folder: Path) -> None:
 
 def image(content: bytes, folder: Path) -> None:
     """Pictures: header, pixels upright, and pixels made smaller."""
-    file = Held("1.jpg", content)
+    file = FileInMemory("1.jpg", content)
     opened = decode.open_image(file)
     made = opened.rgb(opened.upright)
     assert made.mode == "RGB"
@@ -268,7 +268,7 @@ def answer(content: bytes, _: Path) -> None:
 
 READERS = {
     "spec": Reader(spec, (TrainerError,)),
-    "manifest": Reader(manifest, (Ended,)),
+    "manifest": Reader(manifest, (CommandExit,)),
     "search": Reader(search, (TrainerError,)),
     "coco": Reader(coco, (TrainerError,)),
     "archive": Reader(archive, (TrainerError,)),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from dino_trainer.model import ModelConfig
+from dino_trainer.model import DetectorConfig
 from tests.bench.train_step_batch import Size
 from tests.bench.train_step_ours import OurStep
 from tests.gpu.machine import Machine, difference
@@ -28,7 +28,7 @@ With fewer digits other queries are chosen and matched: the gradient is then tol
 """
 
 
-def step_on(machine: Machine, cfg: ModelConfig, precision: str) -> OurStep:
+def step_on(machine: Machine, cfg: DetectorConfig, precision: str) -> OurStep:
     """A training's step on the device. What tf32 allows holds for the whole process."""
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = precision == "tf32"

@@ -23,7 +23,7 @@ from kubernetes.aio import config
 
 from dino_api import rfc3339
 from dino_operator.runtime.client import ApiError, Client
-from dino_operator.runtime.metrics import Metrics
+from dino_operator.runtime.metrics import OperatorMetrics
 from tests.katib import experiment as katib
 
 Object = dict[str, Any]
@@ -69,7 +69,7 @@ class Double:
     async def _run(self) -> None:
         found = kube.Configuration()
         await config.load_kube_config(str(self.kubeconfig), client_configuration=found)
-        self._api = Client(found, Metrics())
+        self._api = Client(found, OperatorMetrics())
         try:
             while not self._stop.is_set():
                 try:

@@ -17,9 +17,9 @@ from torch import Tensor
 from dino_trainer.model import (
     Criterion,
     Detections,
+    DetectorConfig,
     Dino,
     Losses,
-    ModelConfig,
     Outputs,
     Targets,
     build_dino,
@@ -93,7 +93,7 @@ class Case:
             ) from None
 
     @cached_property
-    def config(self) -> ModelConfig:
+    def config(self) -> DetectorConfig:
         """The published configuration in our words. ValueError names what we do not have."""
         return to_config(self.expected["config"])
 
@@ -182,9 +182,9 @@ class Case:
         )
 
 
-def to_config(published: dict[str, Any]) -> ModelConfig:
+def to_config(published: dict[str, Any]) -> DetectorConfig:
     """Translate a published configuration; ValueError names the keys that we do not have."""
-    known = set(ModelConfig.__dataclass_fields__)
+    known = set(DetectorConfig.__dataclass_fields__)
     values = dict(PUBLISHED)
     refused = []
     for key, value in published.items():
@@ -201,7 +201,7 @@ def to_config(published: dict[str, Any]) -> ModelConfig:
     values["backbone"] = backbone.replace("resnet", "resnet_").replace("__", "_")
     extra = values["num_feature_levels"] - len(values["return_interm_indices"])
     values["return_interm_indices"] += tuple(range(4, 4 + extra))
-    return ModelConfig(**values)
+    return DetectorConfig(**values)
 
 
 def _import(path: Path) -> ModuleType:

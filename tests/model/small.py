@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dino_trainer.model import Dino, ModelConfig, Targets, build_dino
+from dino_trainer.model import DetectorConfig, Dino, Targets, build_dino
 
 # The published 4-scale configuration, in the experiment spec's words.
 PUBLISHED: dict[str, Any] = {
@@ -58,12 +58,12 @@ SMALL: dict[str, Any] = {
 }
 
 
-def published(**changes: Any) -> ModelConfig:
+def published(**changes: Any) -> DetectorConfig:
     """The published R50 4-scale configuration."""
-    return ModelConfig(**(PUBLISHED | changes))
+    return DetectorConfig(**(PUBLISHED | changes))
 
 
-def small(**changes: Any) -> ModelConfig:
+def small(**changes: Any) -> DetectorConfig:
     """A detector that runs in a moment."""
     return published(**(SMALL | changes))
 

@@ -20,14 +20,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dino_api.names import Label, Stage
-from dino_operator.plan.model import Delete, Object, Patch, Settings, is_finished
+from dino_operator.plan.model import Delete, Object, Patch, Settings
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.objects import CONTAINER
 from dino_operator.plan.observed.pod import Pod
-from dino_operator.runtime.cache import Cache
+from dino_operator.runtime.cache import ObjectCache
 from dino_operator.runtime.client import MERGE, ApiError, Client, path
 from dino_operator.runtime.keys import Kind
-from dino_operator.runtime.metrics import Metrics
+from dino_operator.runtime.metrics import OperatorMetrics
 from dino_operator.runtime.reconcile import Reconciler
 from tests.api.operator_cluster import CHECKED, RESULT, stamp
 from tests.patience import Patience
@@ -37,7 +38,7 @@ What = Literal["none", "kill before", "drop the answer", "kill after", "untold",
 AT_WRITES: tuple[What, ...] = ("kill before", "drop the answer", "kill after")
 AT_CHANGES: tuple[What, ...] = ("untold", "deleted", "stale")
 SETTINGS = Settings("trainer:1", retry_backoff=0.1, recheck=1)
-METRICS = Metrics()
+METRICS = OperatorMetrics()
 PATIENCE = 120.0
 PAUSE = 0.3
 """Seconds between two looks; the Job controller takes a second or so for each Job."""
@@ -130,12 +131,12 @@ class Run:
         self.namespace = f"fault-{uuid.uuid4().hex[:10]}"
         self.line = Line(self.client, self.fault)
         self.past: list[Lists] = []
-        self._start(Cache())
+        self._start(ObjectCache())
 
     def __str__(self) -> str:
         return f"{self.workload.name}: {self.fault}"
 
-    def _start(self, cache: Cache) -> None:
+    def _start(self, cache: ObjectCache) -> None:
         """A new process of the operator."""
         self.cache = cache
         self.reconciler = Reconciler(cache, self.line, SETTINGS, METRICS)  # type: ignore[arg-type]
@@ -176,11 +177,11 @@ class Run:
         resources = [*lists[Kind.DINOJOBS][0], *lists[Kind.DINOAUTOMLS][0]]
         live = any(Pod(pod).is_live for pod in lists[Kind.PODS][0])
         jobs = self.workload.leaves_nothing and lists[Kind.JOBS][0]
-        return all(map(is_finished, resources)) and not live and not jobs
+        return all(ApiObject(each).is_finished for each in resources) and not live and not jobs
 
     async def _rests(self) -> None:
         """A new process at rest writes nothing."""
-        self._start(Cache())
+        self._start(ObjectCache())
         before = len(self.line.writes)
         for _ in range(3):
             self._know(await self._lists())
@@ -218,7 +219,7 @@ class Run:
         if self.fault.what == "deleted":
             await self._delete_newest()
         if self.fault.what == "stale":
-            self._start(Cache())
+            self._start(ObjectCache())
             self._know(self.past[max(0, len(self.past) - 1 - BACK)])
             self.blind = 1
 
@@ -234,7 +235,7 @@ class Run:
             try:
                 await self.reconciler.reconcile(key)
             except Killed:
-                self._start(Cache())
+                self._start(ObjectCache())
                 return
             except ApiError:
                 continue  # the queue would try again later
@@ -276,7 +277,7 @@ class Run:
         busy: dict[str, list[str]] = {}
         for job in lists[Kind.JOBS][0]:
             name = job["metadata"]["labels"].get(Label.JOB.value, "")
-            if not is_finished(job):
+            if not ApiObject(job).is_finished:
                 busy.setdefault(name, []).append(objects.name_of(job))
             self._may_be(job)
         self.violations += [f"two Jobs at once: {names}" for names in busy.values() if names[1:]]
@@ -293,9 +294,9 @@ class Run:
 
     def _note_end(self, thing: Object) -> None:
         uid, phase = objects.uid_of(thing), thing.get("status", {}).get("phase", "")
-        if is_finished(thing) and self.ended.setdefault(uid, phase) != phase:
+        if ApiObject(thing).is_finished and self.ended.setdefault(uid, phase) != phase:
             self.violations.append(f"an end was taken back: {self.ended[uid]}, {phase}")
-        if uid in self.ended and not is_finished(thing):
+        if uid in self.ended and not ApiObject(thing).is_finished:
             self.violations.append(f"an end was taken back: {self.ended[uid]}")
 
     def told(self, lists: Lists) -> Object:

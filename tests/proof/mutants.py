@@ -143,7 +143,7 @@ MUTANTS = (
         "lost words are not read again",
         "plan/job/late_result.py",
         "    if reader is None:\n        return _missing(view, job, result)\n",
-        '    if reader is None:\n        return Reading(result, problem="lost")\n',
+        '    if reader is None:\n        return ResultReading(result, problem="lost")\n',
         JOB,
     ),
     Mutant(

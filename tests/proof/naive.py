@@ -29,7 +29,7 @@ from kubernetes.aio import config
 
 from dino_operator.plan.model import Object
 from dino_operator.runtime.client import ApiError, Client
-from dino_operator.runtime.metrics import Metrics
+from dino_operator.runtime.metrics import OperatorMetrics
 from tests import naive_operator
 from tests.api.clients import Kubectl
 from tests.bench.control_plane import OF_TESTS, administrator
@@ -289,7 +289,7 @@ async def run(kubectl: Kubectl, folder: Path, most: int | None) -> list[Row]:
     """Both rows."""
     settings = kube.Configuration(client_session_kwargs={"trust_env": False})
     await config.load_kube_config(str(kubectl.kubeconfig), client_configuration=settings)
-    client = Client(settings, Metrics(), timeout=LONG)
+    client = Client(settings, OperatorMetrics(), timeout=LONG)
     try:
         return await both(client, Way(token_of(kubectl), folder), most)
     finally:

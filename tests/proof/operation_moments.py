@@ -16,8 +16,9 @@ from dino_api.search import resolve_search
 from dino_operator import preview
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job.decide import plan as plan_job
-from dino_operator.plan.model import Object, Settings, is_finished
+from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.resource import DinoAutoML
 from dino_operator.plan.search.after import followers
@@ -78,7 +79,7 @@ def _on_katib(resource: Object, settings: Settings) -> Any:
     """The Experiment, or why there is none."""
     try:
         return preview.preview(resource, settings, "Katib").objects
-    except preview.Refused as error:
+    except preview.InvalidManifest as error:
         return str(error)
 
 
@@ -132,7 +133,7 @@ def life(resource: Object, settings: Settings) -> list[Any]:
     for _ in range(ROUNDS):
         world.goes_on()
         world.settle()
-        if is_finished(world.automl):
+        if ApiObject(world.automl).is_finished:
             break
     status = world.automl.get("status", {})
     rows = [(row["number"], row["state"], row.get("reason")) for row in status.get("history", [])]

@@ -22,10 +22,10 @@ from pydantic import ValidationError
 
 from dino_api.experiment.paths import without_nulls
 from dino_api.names import AUTOML_KIND, ConditionType, FailureReason
-from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
+from dino_api.resources.dinoautoml import DinoAutoMLSpec, SmokeProfile
 from dino_api.resources.dinojob import DinoJobSpec
 from dino_operator import preview
-from dino_operator.admission import Refusal, refusals
+from dino_operator.admission import FieldError, refusals
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job.decide import plan as plan_job
 from dino_operator.plan.model import Condition, Object, Plan, Settings
@@ -40,7 +40,7 @@ from tests.proof.operations import BASES, Operation
 from tests.unit.plan_store import copied
 
 SETTINGS = Settings(
-    "trainer:1", profile=Profile(train_uri="s3://smoke/train", validation_uri="s3://smoke/val")
+    "trainer:1", profile=SmokeProfile(train_uri="s3://smoke/train", validation_uri="s3://smoke/val")
 )
 OURS = frozenset({"DinoJob", "DinoAutoML"})
 TOLD_BY_THE_API_SERVER = ("metadata.labels", "metadata.annotations")
@@ -66,7 +66,7 @@ class Judged:
     settings: Settings = SETTINGS
 
     @cached_property
-    def refused(self) -> tuple[Refusal, ...]:
+    def refused(self) -> tuple[FieldError, ...]:
         """What the API server says, and what is said of nulls that it drops."""
         return tuple(preview.refused(self.manifest))
 
@@ -74,7 +74,7 @@ class Judged:
     def _made(self) -> tuple[tuple[Object, ...], tuple[str, ...], bool]:
         try:
             return preview.preview(self.manifest, self.settings).objects, (), False
-        except preview.Refused as error:
+        except preview.InvalidManifest as error:
             by_a_trial = isinstance(error.__cause__, InvalidSpec)
             return (), tuple(_sentences(str(error))), by_a_trial
 

@@ -12,7 +12,8 @@ from random import Random
 from typing import Any
 
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Object, is_finished
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.pod import Pod
 from dino_operator.runtime.keys import PLURALS, Kind
 from tests.proof.operations import GONE, Operation
@@ -119,7 +120,7 @@ def _job(job: Object) -> Object:
     spec = {key: value for key, value in job["spec"].items() if key != "template"}
     if not spec.get("suspend"):
         spec.pop("suspend", None)
-    if is_finished(job):
+    if ApiObject(job).is_finished:
         spec.pop("activeDeadlineSeconds", None)
     return {"spec": spec, "notes": kept}
 

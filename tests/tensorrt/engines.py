@@ -17,14 +17,14 @@ from dino_trainer.model.targets import Targets
 from dino_trainer.model_files.naming import ENGINE_METADATA_SUFFIX
 from dino_trainer.tensorrt import build, gpu
 from dino_trainer.tensorrt.engine_metadata import EngineMetadata, OnnxSource
-from dino_trainer.tensorrt.gpu import Gpu
+from dino_trainer.tensorrt.gpu import EngineGpu
 from dino_trainer.tensorrt.python_api import Request
 from tests.tensorrt import double, models
 
 
-def a_gpu(name: str = "NVIDIA H200", capability: str = "9.0") -> Gpu:
+def a_gpu(name: str = "NVIDIA H200", capability: str = "9.0") -> EngineGpu:
     """A GPU whose memory is the host's, as the double's engines need it."""
-    return Gpu(torch.device("cpu"), name, capability, 140 << 30, "580.159.03", "13.0")
+    return EngineGpu(torch.device("cpu"), name, capability, 140 << 30, "580.159.03", "13.0")
 
 
 def install(monkeypatch: pytest.MonkeyPatch, major: int = 11) -> double.World:

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from dino_api.names import METRIC
-from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
+from dino_api.resources.dinoautoml import DinoAutoMLSpec, SmokeProfile
 from dino_api.search import resolve_search
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Settings
@@ -63,7 +63,7 @@ def a_view(
 ) -> SearchView:
     """The view of that search. children: fields of Children."""
     resource = resource or a_search()
-    search = resolve_search(DinoAutoMLSpec.model_validate(resource["spec"]), Profile())
+    search = resolve_search(DinoAutoMLSpec.model_validate(resource["spec"]), SmokeProfile())
     return SearchView(
         DinoAutoML(resource), around(katib_served=True, **children), now, settings, search
     )

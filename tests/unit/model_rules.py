@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Object, is_finished
+from dino_operator.plan.model import Object
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.pod import Pod
 from dino_operator.runtime.keys import Key, Kind
@@ -219,7 +220,7 @@ class Adversary(RuleBasedStateMachine):
     @invariant()
     def one_job_of_a_name_runs(self) -> None:
         for jobs in self.world.by_name(Kind.JOBS).values():
-            assert len([job for job in jobs if not is_finished(job)]) <= 1
+            assert len([job for job in jobs if not ApiObject(job).is_finished]) <= 1
         for pods in self.world.by_name(Kind.PODS).values():
             live = [pod for pod in pods if Pod(pod).is_live]
             assert len({objects.controller_uid(pod) for pod in live}) <= 1
@@ -231,7 +232,9 @@ class Adversary(RuleBasedStateMachine):
 
         Whoever resumes what the operator holds is no adversary but a second scheduler.
         """
-        jobs = (job for job in self.world.jobs() if not queued(job) and not is_finished(job))
+        jobs = (
+            job for job in self.world.jobs() if not queued(job) and not ApiObject(job).is_finished
+        )
         return [job for job in jobs if not Job(job).note(Annotation.HELD)]
 
     def rest(self) -> None:
@@ -260,7 +263,7 @@ class Adversary(RuleBasedStateMachine):
 
     def has_ended_right(self, job: Object) -> None:
         """A DinoJob is over, and what its work brought is told."""
-        assert is_finished(job), f"{objects.name_of(job)} is still {job.get('status')}"
+        assert ApiObject(job).is_finished, f"{objects.name_of(job)} is still {job.get('status')}"
         assert job["status"]["observedGeneration"] == job["metadata"]["generation"]
         self.ends[f"{job['kind']} {job['status']['phase']}"] += 1
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from dino_api.names import Label, Stage
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Object, is_finished
+from dino_operator.plan.model import Object
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.runtime.keys import Kind
 from tests.unit.plan_actions import job_to
 from tests.unit.plan_store import copied, is_preflight
@@ -79,7 +80,7 @@ class Namespace(World):
 
     def live_trials(self) -> list[Object]:
         """DinoJobs of trials that have not ended."""
-        jobs = (each for each in self._all(Kind.DINOJOBS) if not is_finished(each))
+        jobs = (each for each in self._all(Kind.DINOJOBS) if not ApiObject(each).is_finished)
         return [each for each in jobs if _number(each) is not None]
 
     def last_words(self, pod: Object) -> str:

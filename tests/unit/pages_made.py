@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dino_api.result import Comparison, Metrics, Scored
+from dino_api.result import Metrics, ModelComparison, ScoredModel
 from dino_api.search.record import SearchRecord
 from dino_trainer.evaluation.page import evaluation_page
 from dino_trainer.inference import drawing
@@ -14,7 +14,7 @@ from dino_trainer.pages.gallery import Gallery, GalleryPicture
 from dino_trainer.preflight.page import preflight_page
 from dino_trainer.quantize.page import quantization_page
 from dino_trainer.scoring.matching import BoxSet
-from dino_trainer.scoring.statistics import Accumulated, Truth, detection_statistics
+from dino_trainer.scoring.statistics import PrecisionRecall, Truth, detection_statistics
 from dino_trainer.search_report.page import search_page
 
 EVIL = "<b>&\"'</b>"
@@ -22,9 +22,9 @@ EVIL = "<b>&\"'</b>"
 
 def quantization() -> str:
     """One that its gate refused."""
-    found = Comparison(
-        reference=Scored(format="onnx", mAP=0.5, mAP50=0.8, latency_ms=20, bytes=400),
-        candidate=Scored(format="onnx", mAP=0.4, mAP50=0.7, latency_ms=10, bytes=100),
+    found = ModelComparison(
+        reference=ScoredModel(format="onnx", mAP=0.5, mAP50=0.8, latency_ms=20, bytes=400),
+        candidate=ScoredModel(format="onnx", mAP=0.4, mAP50=0.7, latency_ms=10, bytes=100),
         matched=0.9,
     )
     return quantization_page(EVIL, False, found, EVIL, [(EVIL, [EVIL]), ("No such layers", [])])
@@ -90,7 +90,7 @@ def evaluation() -> str:
     images = np.zeros(3, np.int64)
     truth = BoxSet(images, np.array([1, 1, 2]), boxes, np.ones(3), nothing)
     found = BoxSet(images, np.array([1, 2, 2]), boxes, np.array([0.9, 0.8, 0.7]), nothing)
-    accumulated = Accumulated(np.full((10, 101, 2), 0.5), np.full((10, 2), 0.5))
+    accumulated = PrecisionRecall(np.full((10, 101, 2), 0.5), np.full((10, 2), 0.5))
     statistics = detection_statistics(found, Truth(truth, names, images=1), accumulated)
     picture = GalleryPicture(EVIL, b"jpeg", [("confused", "1 confused")], {EVIL, "b"}, {(1, 2)})
     metrics = Metrics.from_coco([0.5] * 11 + [-1.0])

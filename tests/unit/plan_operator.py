@@ -11,15 +11,15 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from dino_operator.plan.model import Object, Settings
-from dino_operator.runtime.cache import Cache
+from dino_operator.runtime.cache import ObjectCache
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.keys import Key, Kind
-from dino_operator.runtime.metrics import Metrics
+from dino_operator.runtime.metrics import OperatorMetrics
 from dino_operator.runtime.reconcile import Reconciler
 from tests.unit.plan_world import Countdown, Crash, World
 
 Event = tuple[Kind, str, Object]
-METRICS = Metrics()
+METRICS = OperatorMetrics()
 QUOTA = "exceeded quota: gpus, requested: count/jobs.batch=1, used: 1, limited: 1"
 ANSWERS = {
     "conflict": (409, "Conflict", "the object has been modified"),
@@ -47,11 +47,11 @@ class Interrupted:
 
     def restart(self) -> None:
         """A new process, which reads everything."""
-        self.begin(Cache())
+        self.begin(ObjectCache())
         self.on_the_way.clear()
         self.resync()
 
-    def begin(self, cache: Cache) -> None:
+    def begin(self, cache: ObjectCache) -> None:
         """A process that knows what is in the cache."""
         self.cache = cache
         self.reconciler = Reconciler(
@@ -79,7 +79,7 @@ class Interrupted:
 
     def restart_stale(self) -> None:
         """A new process whose first lists are old."""
-        self.begin(Cache())
+        self.begin(ObjectCache())
         self.on_the_way.clear()
         self._list(self.past, self.past_version)
 

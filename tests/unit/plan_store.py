@@ -12,8 +12,9 @@ from typing import Any
 from dino_api import rfc3339
 from dino_api.names import KIND, KUEUE_QUEUE_LABEL, FailureReason, Label, Stage
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Delete, Object, Patch, is_finished, is_true
+from dino_operator.plan.model import Delete, Object, Patch, is_true
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.pod import Pod
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.keys import KINDS, PLURALS, Key, Kind, keys_of
@@ -145,7 +146,7 @@ class Store:
             if progress is not None:  # the pod's own field
                 told.setdefault("progress", progress)
             assert stored.get("status") != told, "a write without a change"
-            if kind is Kind.DINOJOBS and is_finished({"status": told}):
+            if kind is Kind.DINOJOBS and ApiObject({"status": told}).is_finished:
                 self._may_end(stored, told)
             if kind is Kind.DINOAUTOMLS and "completionTime" in told:
                 self._may_end_search(stored)
@@ -170,7 +171,7 @@ class Store:
     def _may_run(self, job: Object) -> None:
         """No GPU Job beside another, none after the end, none of a name that trains elsewhere."""
         for other in self._beside(Kind.JOBS, job):
-            assert is_finished(other), f"{objects.name_of(other)} is not finished"
+            assert ApiObject(other).is_finished, f"{objects.name_of(other)} is not finished"
         for pod in self._beside(Kind.PODS, job):
             assert not Pod(pod).is_live, f"{objects.name_of(pod)} may hold a GPU"
         owner = objects.controller_uid(job)
@@ -255,7 +256,7 @@ class Store:
         for each in self.things[Kind.DINOJOBS].values():
             mine = objects.controller_uid(each) == objects.uid_of(search)
             trial = Label.TRIAL.value in each["metadata"].get("labels", {})
-            running = mine and trial and not is_finished(each)
+            running = mine and trial and not ApiObject(each).is_finished
             assert not running, f"the search is over, and {objects.name_of(each)} runs"
 
     def _search_ended(self, owner: str, how: str) -> bool:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from dino_api.names import Label
-from dino_operator.plan.model import Object, is_finished, is_true
+from dino_operator.plan.model import Object, is_true
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.failure import DISRUPTED
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.objects import INDEX_LABEL
@@ -81,7 +82,7 @@ class World(Store):
     def admit(self, admitted: bool) -> None:
         """Kueue starts or stops what waits in its queue."""
         for job in self.jobs():
-            if queued(job) and not is_finished(job):
+            if queued(job) and not ApiObject(job).is_finished:
                 job = copied(job)
                 if admitted and job["spec"].get("suspend"):
                     job["status"]["startTime"] = self._stamp()
@@ -93,7 +94,7 @@ class World(Store):
     def control_jobs(self) -> None:
         """One round of the Job controller."""
         for job in self.jobs():
-            if is_finished(job):
+            if ApiObject(job).is_finished:
                 continue
             job = copied(job)
             pods = [pod.raw for pod in Job(job).own(map(Pod, self.pods()))]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
+from dino_api.resources.dinoautoml import DinoAutoMLSpec, SmokeProfile
 
 DATA = {"train": [{"uri": "s3://b/train"}], "validation": [{"uri": "s3://b/val"}]}
-PROFILE = Profile(train_uri="s3://smoke/train", validation_uri="s3://smoke/val")
+PROFILE = SmokeProfile(train_uri="s3://smoke/train", validation_uri="s3://smoke/val")
 LR = {"path": "train.optim.lr", "min": 1e-5, "max": 1e-3, "scale": "log"}
 DROPOUT = {"path": "model.dropout_ratio", "min": 0, "max": 0.3}
 OPTIMIZER = {"path": "train.optim.optimizer", "choices": ["AdamW", "SGD"]}

@@ -13,16 +13,17 @@ from typing import Any
 
 from dino_api import names as api
 from dino_api import rfc3339
-from dino_api.resources.dinoautoml import Profile
-from dino_operator.plan.model import Condition, Object, Patch, Plan, Settings, is_finished
+from dino_api.resources.dinoautoml import SmokeProfile
+from dino_operator.plan.model import Condition, Object, Patch, Plan, Settings
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.search import decide
 from tests.builders import NOON, around
 from tests.unit.search_builders import a_search
 
 SETTINGS = Settings(
-    "trainer:1", profile=Profile(train_uri="s3://smoke/train", validation_uri="s3://smoke/val")
+    "trainer:1", profile=SmokeProfile(train_uri="s3://smoke/train", validation_uri="s3://smoke/val")
 )
 Writes = Callable[[], None]
 
@@ -119,7 +120,7 @@ class World:
 
     def _may_exist(self, made: Object) -> None:
         """Never two of a number, never more than parallelTrials, none too many, none too late."""
-        assert not is_finished(self.automl), "nothing is made after the end"
+        assert not ApiObject(self.automl).is_finished, "nothing is made after the end"
         number = made["metadata"]["labels"].get(api.Label.TRIAL.value)
         if number is None:
             return
@@ -150,7 +151,7 @@ class World:
         known, over = self.automl.get("status", {}), "completionTime"
         if over in (told or {}) and over not in known:
             assert not self.live(), "the search is over, and a trial of it runs"
-        if is_finished(self.automl):
+        if ApiObject(self.automl).is_finished:
             before = [each["type"] for each in self.automl["status"]["conditions"]]
             assert [each["type"] for each in (told or {})["conditions"]] == before
         self.automl["status"] = copy.deepcopy(told)
@@ -181,7 +182,7 @@ class World:
 
     def live(self) -> list[Object]:
         """DinoJobs of trials that have not ended, by number."""
-        found = [each for each in self.dinojobs.values() if not is_finished(each)]
+        found = [each for each in self.dinojobs.values() if not ApiObject(each).is_finished]
         return [each for each in found if api.Label.TRIAL.value in each["metadata"]["labels"]]
 
     def tell(self, name: str, **told: Any) -> None:

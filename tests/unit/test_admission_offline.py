@@ -14,7 +14,7 @@ from dino_api.names import Action
 from dino_api.rules.experiment import RULES
 from dino_api.rules.experiment.rule import Rule
 from dino_operator.admission import cel, keywords, refusals
-from dino_operator.admission.cel_values import ABSENT, Failed
+from dino_operator.admission.cel_values import ABSENT, EvaluationError
 from tests.api import test_admission_search as searches
 from tests.api.admission_cases import BAD, BAD_OF, CHOICE, NULLS, Changes, changed, of
 from tests.api.test_admission import GOOD
@@ -81,7 +81,7 @@ def rules(schema: Any) -> list[Object]:
 
 
 @pytest.mark.parametrize("kind", crd.KINDS, ids=lambda kind: kind.kind)
-def test_every_rule_of_the_crds_can_be_read(kind: crd.Kind) -> None:
+def test_every_rule_of_the_crds_can_be_read(kind: crd.CustomResource) -> None:
     found = rules(crd.root_schema(kind))
     assert len(found) > 100
     for rule in found:
@@ -120,7 +120,7 @@ def test_an_expression(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["self.missing", "self.list[3] == 1", "1 / 0", "1 % 0"])
 def test_an_expression_that_ends_in_an_error(text: str) -> None:
-    with pytest.raises(Failed):
+    with pytest.raises(EvaluationError):
         cel.evaluate(text, GIVEN)
 
 

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 import dino_trainer.actions
-from dino_api.actions import ACTIONS, QUANTIZE_WEIGHTS, ActionFacts, Data, facts_of
+from dino_api.actions import ACTIONS, QUANTIZE_WEIGHTS, ActionFacts, DatasetSplit, facts_of
 from dino_api.experiment import ExperimentSpec
 from dino_api.experiment.dataset import DatasetConfig
 from dino_api.experiment.paths import known_paths
@@ -107,8 +107,8 @@ def test_keys_that_lack_memory_are_keys(facts: ActionFacts) -> None:
 
 
 def test_data_is_called_as_the_resource_and_the_experiment_call_it() -> None:
-    assert {each.value for each in Data} == set(Datasets.model_fields)
-    assert {each.key for each in Data} == {
+    assert {each.value for each in DatasetSplit} == set(Datasets.model_fields)
+    assert {each.key for each in DatasetSplit} == {
         name for name in DatasetConfig.model_fields if name.endswith("_data_sources")
     }
 

@@ -19,7 +19,7 @@ from dino_api.experiment.paths import walk
 from dino_api.experiment.spec import OTHER_SECTIONS
 from dino_api.generate.__main__ import main
 from dino_api.generate.cel import literal
-from dino_api.generate.crd import AUTOML, JOB, KINDS, Kind, crd, root_schema
+from dino_api.generate.crd import AUTOML, JOB, KINDS, CustomResource, crd, root_schema
 from dino_api.generate.files import files
 from dino_api.loading import load
 from dino_api.names import (
@@ -79,7 +79,7 @@ def test_check_names_what_is_stale_and_writes_nothing(
 
 
 @EACH_KIND
-def test_the_crd_is_small_enough_for_client_side_apply(kind: Kind) -> None:
+def test_the_crd_is_small_enough_for_client_side_apply(kind: CustomResource) -> None:
     """Which keeps it in an annotation of 256 KiB at most, beside what else is in there. Sections
     and rules of seven actions, and of the search over them, take less than half of it."""
     assert len(FILES[kind.file].encode()) < 112_000
@@ -87,7 +87,7 @@ def test_the_crd_is_small_enough_for_client_side_apply(kind: Kind) -> None:
 
 
 @EACH_KIND
-def test_the_file_of_a_crd_is_the_crd(kind: Kind) -> None:
+def test_the_file_of_a_crd_is_the_crd(kind: CustomResource) -> None:
     assert yaml.safe_load(FILES[kind.file]) == crd(kind)
 
 
@@ -118,7 +118,7 @@ def test_what_has_no_type_and_is_of_the_experiment_is_refused_by_a_rule() -> Non
 
 
 @EACH_KIND
-def test_every_text_list_and_map_has_a_cap(kind: Kind) -> None:
+def test_every_text_list_and_map_has_a_cap(kind: CustomResource) -> None:
     assert unbounded(root_schema(kind)) == []
 
 
@@ -346,7 +346,7 @@ PAGES = {path: text for path, text in FILES.items() if path.startswith("docs/ref
 
 
 @EACH_KIND
-def test_the_reference_has_a_row_for_every_field(kind: Kind) -> None:
+def test_the_reference_has_a_row_for_every_field(kind: CustomResource) -> None:
     """But for those whose inside has a page of its own."""
     page = PAGES[f"docs/reference/{kind.kind.lower()}.md"]
     elsewhere = re.compile(r"^\.(spec\.experiment|spec\.template|status\.experiment)[.\[]")

@@ -14,20 +14,20 @@ from pydantic.fields import FieldInfo
 from dino_api import result
 from dino_api.base import REPORTED_URI, SHORT, TEXT
 from dino_api.message import ESSENTIAL, FIRST, LIMIT
-from dino_api.reported import Reported, shortened, without_middle
+from dino_api.reported import ReportPart, shortened, without_middle
 from dino_api.result import (
     MOST_CLASSES,
     Artifact,
     Checkpoint,
-    Comparison,
     Dataset,
     Failure,
     Line,
     Metrics,
+    ModelComparison,
     ModelFile,
     Progress,
     Result,
-    Scored,
+    ScoredModel,
     Validation,
 )
 from tests.unit.termination import kept
@@ -36,8 +36,10 @@ FOLDER = "s3://models/cells/train"
 EIGHT = 8
 
 
-def side(**more: Any) -> Scored:
-    return Scored(precision="int8", mAP=0.5123, mAP50=0.7123, latency_ms=12.25, bytes=1, **more)
+def side(**more: Any) -> ScoredModel:
+    return ScoredModel(
+        precision="int8", mAP=0.5123, mAP50=0.7123, latency_ms=12.25, bytes=1, **more
+    )
 
 
 def a_result(folder: str = FOLDER, **parts: Any) -> Result:
@@ -63,7 +65,7 @@ def a_result(folder: str = FOLDER, **parts: Any) -> Result:
 
 
 COMPARED = {
-    "comparison": Comparison(
+    "comparison": ModelComparison(
         reference=side(format="checkpoint"),
         candidate=side(format="onnx"),
         images=72,
@@ -226,7 +228,9 @@ def test_no_bound_of_a_report_is_an_error() -> None:
     assert (len(failure.message), failure.message[-1]) == (TEXT, "…")
     assert Metrics(mAP=NAN, mAP50=ENDLESS, mAP75=0.5).to_dict() == {"mAP75": 0.5}
     assert side(format="onnx").model_copy(update={"mAP": NAN}).to_dict().get("mAP") is None
-    both = Comparison(reference=side(format="onnx"), candidate=side(format="onnx"), matched=1.0001)
+    both = ModelComparison(
+        reference=side(format="onnx"), candidate=side(format="onnx"), matched=1.0001
+    )
     assert both.matched == 1
     assert Progress(percent=101, loss=NAN, eta_seconds=-1).to_dict() == {
         "percent": 100,
@@ -294,8 +298,8 @@ REPORTS = {
     Progress: {},
     Checkpoint: {"uri": "u"},
     ModelFile: {"uri": "u", "format": "onnx"},
-    Scored: {"format": "onnx"},
-    Comparison: {"reference": side(format="onnx"), "candidate": side(format="onnx")},
+    ScoredModel: {"format": "onnx"},
+    ModelComparison: {"reference": side(format="onnx"), "candidate": side(format="onnx")},
     Artifact: {"name": "a", "uri": "u"},
     Dataset: {},
     Failure: {"reason": "r", "message": "m"},
@@ -317,13 +321,13 @@ def test_every_kind_of_report_is_walked() -> None:
 
 
 def is_report(each: Any) -> bool:
-    return isinstance(each, type) and issubclass(each, Reported) and each is not Reported
+    return isinstance(each, type) and issubclass(each, ReportPart) and each is not ReportPart
 
 
 @pytest.mark.parametrize(
     "report, name, kind", FIELDS, ids=lambda it: getattr(it, "__name__", str(it))
 )
-def test_every_field_takes_what_is_odd(report: type[Reported], name: str, kind: str) -> None:
+def test_every_field_takes_what_is_odd(report: type[ReportPart], name: str, kind: str) -> None:
     """And what becomes of it is JSON, and within the bounds that the CRD has of it."""
     field = report.model_fields[name]
     bounds = {key: bound(field, key) for key in ("max_length", "ge", "le")}
@@ -359,9 +363,9 @@ def test_whatever_is_reported_the_message_is_json_and_fits(data: Any, containers
         metrics=Metrics(mAP=number(), mAP50=number()),
         checkpoint=Checkpoint(uri=text(), latest_uri=text(), metric=number()),
         model=ModelFile(uri=text(), format="onnx", precision=text()),
-        comparison=Comparison(
-            reference=Scored(format="onnx", mAP=number()),
-            candidate=Scored(format="onnx", latency_ms=number()),
+        comparison=ModelComparison(
+            reference=ScoredModel(format="onnx", mAP=number()),
+            candidate=ScoredModel(format="onnx", latency_ms=number()),
             matched=number(),
         ),
         failure=Failure(reason=text(), message=text(), remedy=text()),

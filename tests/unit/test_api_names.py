@@ -134,7 +134,7 @@ def test_a_metric_is_written_by_one_function() -> None:
 
 
 @pytest.mark.parametrize("kind", DESCRIBED)
-def test_every_name_says_when_it_appears(kind: type[names.Described]) -> None:
+def test_every_name_says_when_it_appears(kind: type[names.DocumentedName]) -> None:
     for member in kind:
         assert len(member.when) > 15, member
         assert member.value[0].isupper()

@@ -19,14 +19,14 @@ from dino_api.result import (
     TERMINATION_LIMIT,
     Artifact,
     Checkpoint,
-    Comparison,
     Dataset,
     Failure,
     Metrics,
+    ModelComparison,
     ModelFile,
     Progress,
     Result,
-    Scored,
+    ScoredModel,
 )
 
 CHART_VALUES = Path(__file__).parents[2] / "charts" / "dino-operator" / "values.schema.json"
@@ -218,9 +218,9 @@ def test_the_comparison_of_a_gate_survives_the_longest_uris_and_messages() -> No
     long = "s3://" + "x" * 1019
     result = full_result(
         model=ModelFile(uri=long, format="onnx", precision="int8", sha256="0" * 64, bytes=5),
-        comparison=Comparison(
-            reference=Scored(format="onnx", mAP=0.5, latency_ms=90.5),
-            candidate=Scored(format="onnx", precision="int8", mAP=0.4),
+        comparison=ModelComparison(
+            reference=ScoredModel(format="onnx", mAP=0.5, latency_ms=90.5),
+            candidate=ScoredModel(format="onnx", precision="int8", mAP=0.4),
             images=72,
             matched=0.91,
             loss=0.1,

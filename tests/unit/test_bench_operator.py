@@ -12,7 +12,7 @@ import pytest
 from dino_api import names
 from dino_api.names import Action, Label, Stage
 from dino_api.result import Result
-from dino_operator.plan.model import is_finished
+from dino_operator.plan.observed.api_object import ApiObject
 from tests import naive_operator
 from tests.bench import operator_crowd as crowd
 from tests.bench import operator_requests as requests
@@ -118,7 +118,7 @@ def test_the_peer_says_of_a_dinojob_what_its_job_says() -> None:
     assert naive_operator.status_of(runs) == {"phase": "Running", "startTime": AT}
     ended = naive_operator.status_of(complete(AT, AT))
     assert (ended["phase"], ended["completionTime"]) == ("Complete", AT)
-    assert is_finished({"status": ended})
+    assert ApiObject({"status": ended}).is_finished
 
 
 def test_the_peer_makes_one_job_that_the_player_plays() -> None:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from dino_trainer.command.cli import main
 from dino_trainer.convert import formats
-from dino_trainer.convert.records import Box, Source
+from dino_trainer.convert.records import Box, ExportSource
 from tests.unit.convert_lab import put, put_image, put_json
 from tests.unit.preflight_lab import SIZE, Lab, Side, lab
 
@@ -196,7 +196,7 @@ def test_what_a_mac_keeps_beside_files_is_not_read(lab: Lab, format: str) -> Non
     shutil.copytree(lab.train.folder / "images", export / images)
     for path in [one for one in export.rglob("*") if one.is_file()]:
         path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07\x00\xff")
-    found = formats.read(format, Source(export))
+    found = formats.read(format, ExportSource(export))
     assert {image.path.name for image in found.images} == set(drawn(lab.train.coco))
     assert found.warnings == ()
 
@@ -220,7 +220,7 @@ def test_boxes_of_any_size_come_back_within_a_rounding(
         write(root, document)
         (root / images).mkdir(exist_ok=True)
         Image.new("1", (width, height)).save(root / images / "a.png")
-        (image,) = formats.read(format, Source(root)).images
+        (image,) = formats.read(format, ExportSource(root)).images
         (found,) = image.boxes
         assert (image.width, image.height) == (width, height)
         slack = 1e-6 * max(width, height) if format == "yolo" else 1e-9
@@ -232,11 +232,11 @@ def test_a_picture_of_no_export_is_no_image_without_objects(tmp_path: Path) -> N
     put_image(tmp_path / "images/a.jpg")
     put_image(tmp_path / "images/b.jpg")
     put(tmp_path / "labels/a.txt", "Car 0 0 0 1 1 9 9 0 0 0 0 0 0 0\n")
-    found = formats.read("kitti", Source(tmp_path))
+    found = formats.read("kitti", ExportSource(tmp_path))
     assert [image.name for image in found.images] == ["a.jpg"]
     put(tmp_path / "classes.txt", "ant\n")
     put(tmp_path / "labels/a.txt", "0 0.5 0.5 0.5 0.5\n")
-    found = formats.read("yolo", Source(tmp_path))
+    found = formats.read("yolo", ExportSource(tmp_path))
     assert [(image.name, len(image.boxes)) for image in found.images] == [
         ("a.jpg", 1),
         ("b.jpg", 0),

@@ -18,12 +18,12 @@ from demo import local
 from dino_api import names
 from dino_api.failures import TABLE
 from dino_api.loading import load
-from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile, SearchParameter
+from dino_api.resources.dinoautoml import DinoAutoMLSpec, SearchParameter, SmokeProfile
 from dino_api.search import default_space, in_lines, resolve_search
 from dino_operator.kubectl import parser as kubectl_dino
 from dino_operator.kubectl.validate import verdict_of
 from dino_operator.plan.model import Object, Settings
-from dino_operator.plan.search.samplers.prior import Axis
+from dino_operator.plan.search.samplers.prior import Dimension
 from dino_operator.preview import preview
 from dino_trainer.command.cli import build_parser
 
@@ -167,7 +167,7 @@ def test_there_are_manifests_on_pages() -> None:
 
 SEARCHES = (ROOT / "docs" / "automl.md").read_text()
 BLOCKS = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", SEARCHES, re.DOTALL)]
-PROFILE = Profile(train_uri="s3://smoke/train", validation_uri="s3://smoke/val")
+PROFILE = SmokeProfile(train_uri="s3://smoke/train", validation_uri="s3://smoke/val")
 DATA = {"train": [{"uri": "s3://a/train"}], "validation": [{"uri": "s3://a/val"}]}
 
 
@@ -202,7 +202,7 @@ def test_the_guide_has_the_default_space(one: SearchParameter) -> None:
 
 
 def test_the_guide_says_where_most_learning_rates_are_drawn() -> None:
-    rate = Axis(default_space({})[0])
+    rate = Dimension(default_space({})[0])
     low, high = rate.value(0.05), rate.value(0.95)
     assert (f"{float(low):.0e}", f"{float(high):.0e}") == ("8e-05", "4e-04")
     assert "Nine of ten learning rates of the default range lie between 0.00008 and 0.0004" in (

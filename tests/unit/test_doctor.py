@@ -19,7 +19,7 @@ from dino_trainer.command import doctor as command
 from dino_trainer.command.cli import main
 from dino_trainer.doctor import examination, host
 from dino_trainer.doctor.gpu import Driver, Torch, bf16_line, driver_here, gpu_lines
-from dino_trainer.doctor.line import Line, State
+from dino_trainer.doctor.line import Line, LineState
 from dino_trainer.doctor.s3 import s3_lines
 from dino_trainer.doctor.software import onnx_runtime_line, tensorrt_line
 from dino_trainer.machine.inventory import Gpu
@@ -97,7 +97,7 @@ def test_every_gpu_has_its_line() -> None:
 def test_a_gpu_that_cannot_be_used_is_no_failure_beside_one_that_can() -> None:
     both = Torch("2.14.0", "13.0", (L4, OLD), (NO_KERNELS, NO_CUBINS))
     fine, lacking = gpu_lines(both, DRIVER, {})
-    assert (fine.state, lacking.state, lacking.reason) == (State.OK, State.MISSING, None)
+    assert (fine.state, lacking.state, lacking.reason) == (LineState.OK, LineState.MISSING, None)
     assert "sm_61 is not compatible" in lacking.detail
     assert "\n" not in lacking.detail, "a line is one line"
 
@@ -105,7 +105,7 @@ def test_a_gpu_that_cannot_be_used_is_no_failure_beside_one_that_can() -> None:
 def test_other_warnings_of_pytorch_are_shown_beside_a_gpu() -> None:
     said = "The NVIDIA L4 Ti which is no L4 has a capability."
     fine, warned = gpu_lines(torch("12.8", L4, said=said), DRIVER, {})
-    assert (fine.state, warned.state, warned.reason) == (State.OK, State.WARN, None)
+    assert (fine.state, warned.state, warned.reason) == (LineState.OK, LineState.WARN, None)
     assert said in warned.detail
     assert warned.remedy
 
@@ -179,33 +179,37 @@ def test_a_machine_with_enough_of_everything(
 ) -> None:
     flags = "avx2 avx512f avx512_vnni"
     found = of_host(tmp_path, monkeypatch, 2 * GIB, 50 * GIB, flags=flags)
-    assert {line.state for line in found.values()} == {State.OK}
+    assert {line.state for line in found.values()} == {LineState.OK}
     assert found["CPU"].detail == "4 of 8 cores may be used"
     assert not any(line.remedy for line in found.values())
 
 
 def test_a_container_with_dockers_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = of_host(tmp_path, monkeypatch, 64 << 20, 3 * GIB, cores=1, memory=2 * GIB)
-    remedies = {name: line.remedy for name, line in found.items() if line.state == State.WARN}
+    remedies = {name: line.remedy for name, line in found.items() if line.state == LineState.WARN}
     assert remedies.keys() == {"CPU", "memory", "shared memory", "disk"}
     for name, remedy in {
         "CPU": "--cpus", "memory": "batch_size", "shared memory": "--shm-size",
         "disk": Env.CACHE_DIR,
     }.items():  # fmt: skip
         assert remedy in remedies[name]
-    assert found["VNNI"].state == State.MISSING
+    assert found["VNNI"].state == LineState.MISSING
     assert "as exactly" in found["VNNI"].detail, "docs/runtime.md: exact on every CPU"
 
 
 @pytest.mark.parametrize(
     "flags, state, found",
     [
-        ("asimd bf16", State.MISSING, "this is no x86 CPU"),
-        ("", State.WARN, "this system does not list the CPU's instructions, so it is not known"),
+        ("asimd bf16", LineState.MISSING, "this is no x86 CPU"),
+        (
+            "",
+            LineState.WARN,
+            "this system does not list the CPU's instructions, so it is not known",
+        ),
     ],
     ids=["ARM", "macOS"],
 )
-def test_instructions_of_another_kind_of_cpu(flags: str, state: State, found: str) -> None:
+def test_instructions_of_another_kind_of_cpu(flags: str, state: LineState, found: str) -> None:
     for line in host.instruction_lines(frozenset(flags.split())):
         assert (line.state, line.detail, line.remedy) == (state, found, "")
 
@@ -216,7 +220,7 @@ def test_each_instruction_has_the_cpus_that_have_it() -> None:
     assert "Alder Lake" in avx512.remedy
     assert "Core since the 11th generation" in vnni.remedy
     avx512, vnni = host.instruction_lines(frozenset({"avx2", "avx_vnni"}))
-    assert (avx512.state, vnni.state) == (State.MISSING, State.OK)
+    assert (avx512.state, vnni.state) == (LineState.MISSING, LineState.OK)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +276,7 @@ def refusing() -> Iterator[str]:
 @pytest.mark.usefixtures("no_credentials")
 def test_without_credentials_nothing_fails_until_they_are_needed() -> None:
     (line,) = s3_lines("", {})
-    assert (line.state, line.reason) == (State.MISSING, None)
+    assert (line.state, line.reason) == (LineState.MISSING, None)
     line, listed = s3_lines("s3://photos/digits", {})
     assert line.reason == listed.reason == FailureReason.ACCESS_DENIED
     assert Env.S3_SECRET_KEY in line.remedy
@@ -283,10 +287,10 @@ def test_credentials_are_told_by_their_place(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv(Env.S3_ACCESS_KEY, f"{SECRET}-key")
     monkeypatch.setenv(Env.S3_SECRET_KEY, SECRET)
     (line,) = s3_lines("", {})
-    assert (line.state, line.detail.partition(";")[0]) == (State.OK, "found by env")
+    assert (line.state, line.detail.partition(";")[0]) == (LineState.OK, "found by env")
     monkeypatch.delenv(Env.S3_SECRET_KEY)
     (line,) = s3_lines("", {})
-    assert line.state == State.MISSING
+    assert line.state == LineState.MISSING
     assert "Partial credentials" in line.detail
     assert SECRET not in str(line)
 
@@ -294,7 +298,7 @@ def test_credentials_are_told_by_their_place(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.usefixtures("no_credentials")
 def test_an_endpoint_is_asked_whether_it_answers(refusing: str) -> None:
     _, line = s3_lines("", {Env.S3_ENDPOINT: refusing})
-    assert line.state == State.OK
+    assert line.state == LineState.OK
     assert "answers (HTTP 403" in line.detail
     _, line = s3_lines("", {Env.S3_ENDPOINT: f"http://127.0.0.1:{free_port()}"})
     assert line.reason == FailureReason.STORAGE_UNAVAILABLE
@@ -317,7 +321,7 @@ def test_a_bucket_is_listed_and_the_key_is_not_shown(
     s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = list(s3_lines(f"s3://{BUCKET}/doctor"))
-    assert [line.state for line in lines] == [State.OK, State.OK]
+    assert [line.state for line in lines] == [LineState.OK, LineState.OK]
     assert "can be listed; writing was not tried" in lines[1].detail
     *_, none = s3_lines("s3://no-such-bucket")
     assert none.reason == FailureReason.INPUT_NOT_FOUND
@@ -328,9 +332,9 @@ def shown(monkeypatch: pytest.MonkeyPatch, *lines: Line) -> None:
     monkeypatch.setattr(command, "examine", lambda uri, work: list(lines))
 
 
-FINE = Line("CPU", State.OK, "4 cores")
-LACKS = Line("GPU", State.MISSING, "no NVIDIA driver", "Install it.")
-FAILS = Line("S3 bucket", State.MISSING, "refused", "Ask.", FailureReason.ACCESS_DENIED)
+FINE = Line("CPU", LineState.OK, "4 cores")
+LACKS = Line("GPU", LineState.MISSING, "no NVIDIA driver", "Install it.")
+FAILS = Line("S3 bucket", LineState.MISSING, "refused", "Ask.", FailureReason.ACCESS_DENIED)
 
 
 def test_text_is_a_line_each_with_the_remedy_below(

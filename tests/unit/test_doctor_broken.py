@@ -14,7 +14,7 @@ from dino_api.failures import exit_code
 from dino_api.names import FailureReason
 from dino_trainer.doctor import examination, gpu, host, s3
 from dino_trainer.doctor.gpu import Driver, Torch, gpu_lines, torch_here, torch_line
-from dino_trainer.doctor.line import Line, State
+from dino_trainer.doctor.line import Line, LineState
 from dino_trainer.machine.inventory import Gpu
 
 ALL = [
@@ -65,7 +65,7 @@ def test_one_part_breaks_alone(part: str, examined: Any, monkeypatch: pytest.Mon
     told = {line.name: line for line in lines if "by a driver of tomorrow" in line.detail}
     assert told.keys() == broken
     for line in told.values():
-        assert (line.state, line.reason) == (State.MISSING, FailureReason.INTERNAL_ERROR)
+        assert (line.state, line.reason) == (LineState.MISSING, FailureReason.INTERNAL_ERROR)
         assert "cannot be looked at: Unexpected ZeroDivisionError in test_doctor" in line.detail
         assert line.remedy
     assert {line.name for line in lines} - broken == set(ALL) - lost
@@ -75,7 +75,7 @@ def test_one_part_breaks_alone(part: str, examined: Any, monkeypatch: pytest.Mon
 def test_what_a_part_said_before_it_broke_is_kept(
     examined: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3.Settings, "from_env", breaks)
+    monkeypatch.setattr(s3.S3Settings, "from_env", breaks)
     assert [line.name for line in examined()] == [*ALL, "S3"]
 
 
@@ -100,10 +100,10 @@ def test_pytorch_that_cannot_be_loaded_is_a_line(
     why = torch_here()
     assert why == "cannot be loaded: libcudart.so.13: no such file"
     line = torch_line(why)
-    assert (line.name, line.state) == ("PyTorch", State.MISSING)
+    assert (line.name, line.state) == ("PyTorch", LineState.MISSING)
     assert "make setup" in line.remedy
     (found,) = gpu_lines(why, Driver("550.54.14", ("NVIDIA L4",), (12, 4)), {})
-    assert (found.state, found.reason) == (State.MISSING, FailureReason.NO_GPU)
+    assert (found.state, found.reason) == (LineState.MISSING, FailureReason.NO_GPU)
     assert "NVIDIA L4 with driver 550.54.14" in found.detail
     (none,) = gpu_lines(why, None, {})
     assert none.reason is None
@@ -146,7 +146,7 @@ def test_a_folder_that_nobody_may_look_into(
     monkeypatch.setattr(host.shutil, "disk_usage", refused)
     line = host.disk_line(tmp_path / "data")
     assert (line.name, line.state, line.reason) == (
-        "disk", State.MISSING, FailureReason.ACCESS_DENIED
+        "disk", LineState.MISSING, FailureReason.ACCESS_DENIED
     )  # fmt: skip
     assert f"Not allowed to use {tmp_path / 'data'}: Permission denied." in line.detail
     assert "Or name another folder" in line.remedy

@@ -18,7 +18,7 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.failures import by_reason
 from dino_api.loading import load
 from dino_api.names import Action, FailureReason
-from dino_api.result import Comparison, Result, Scored
+from dino_api.result import ModelComparison, Result, ScoredModel
 from dino_trainer.actions import gen_trt_engine
 from dino_trainer.data import splits
 from dino_trainer.data.coco import CocoDataset
@@ -268,8 +268,8 @@ def test_an_engine_that_finds_something_else_is_not_published(
 
 def test_gates_are_as_narrow_as_the_precision_allows() -> None:
     def closed(data_type: str, matched: float, loss: float | None) -> bool:
-        scored = Scored(format="onnx", mAP=0.5)
-        found = Comparison(reference=scored, candidate=scored, matched=matched, loss=loss)
+        scored = ScoredModel(format="onnx", mAP=0.5)
+        found = ModelComparison(reference=scored, candidate=scored, matched=matched, loss=loss)
         return bool(engine_gate.problems(found, data_type))
 
     assert [closed("FP32", m, 0.0) for m in (0.995, 0.985)] == [False, True]

@@ -173,7 +173,7 @@ def test_latency_is_the_median_of_many_runs() -> None:
     runs, now = [], iter(np.cumsum([[0.0, 0.002]] * latency.RUNS).tolist())
     timing = latency.measure(4, lambda: runs.append(1), lambda: next(now))
     assert len(runs) == latency.WARM_UP + latency.RUNS
-    assert timing == latency.Timing(4, 2.0, 2.0, 2000.0)
+    assert timing == latency.Latency(4, 2.0, 2.0, 2000.0)
     skewed = latency.timing_of(1, [0.001] * 95 + [0.5] * 5)
     assert (skewed.median_ms, skewed.images_per_second) == (1.0, 1000.0)
     assert latency.batches(1, 1, 8) == [1, 8]

@@ -15,10 +15,10 @@ import torch
 from dino_api.names import FailureReason
 from dino_trainer.errors import TrainerError
 from dino_trainer.tensorrt import protocols, python_api
-from dino_trainer.tensorrt.python_api import Engine, Profile, Request
+from dino_trainer.tensorrt.python_api import Engine, InputShapes, Request
 from tests.tensorrt import double, models
 
-OPEN = Profile((1, 3, *models.SIZE), (2, 3, *models.SIZE), (4, 3, *models.SIZE))
+OPEN = InputShapes((1, 3, *models.SIZE), (2, 3, *models.SIZE), (4, 3, *models.SIZE))
 
 
 @pytest.fixture(params=[10, 11])
@@ -39,7 +39,7 @@ def request(model: onnx.ModelProto | None = None, **changes: Any) -> Request:
     return Request(**(values | changes))
 
 
-def build(asked: Request | None = None, **options: Any) -> python_api.Built:
+def build(asked: Request | None = None, **options: Any) -> python_api.BuildOutput:
     """Builds and lets nobody listen."""
     values = {"watch": lambda *_: True, "say": lambda _: None}
     return python_api.build(asked or request(), **(values | options))
@@ -146,11 +146,11 @@ def test_the_double_refuses_weak_typing_in_a_typed_network(
 
 REFUSALS = {
     "open batch without order": (
-        {"profiles": {"inputs": Profile(OPEN.max, OPEN.opt, OPEN.min)}},
+        {"profiles": {"inputs": InputShapes(OPEN.max, OPEN.opt, OPEN.min)}},
         "inconsistent",
     ),
     "a profile of another size": (
-        {"profiles": {"inputs": Profile((1, 3, 9, 9), (1, 3, 9, 9), (1, 3, 9, 9))}},
+        {"profiles": {"inputs": InputShapes((1, 3, 9, 9), (1, 3, 9, 9), (1, 3, 9, 9))}},
         "does not fit",
     ),
     "no workspace": ({"workspace": 1 << 10}, "workspace_size (now 0 MB)"),

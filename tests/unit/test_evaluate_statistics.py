@@ -16,7 +16,7 @@ from dino_trainer.scoring.matching import NOBODY, BoxSet, match_boxes
 from dino_trainer.scoring.operating import ThresholdCounts
 from dino_trainer.scoring.statistics import (
     RECALLS,
-    Accumulated,
+    PrecisionRecall,
     Statistics,
     Truth,
     detection_statistics,
@@ -122,7 +122,7 @@ def of_a_case(
     evaluated = oracle(document, found)
     truth = BoxSet.true(a_coco_dataset(document))
     made = detection_statistics(
-        known(found), Truth(truth, NAMES, images), Accumulated.of(evaluated.eval), threshold
+        known(found), Truth(truth, NAMES, images), PrecisionRecall.of(evaluated.eval), threshold
     )
     return document, found, evaluated, made
 
@@ -262,7 +262,7 @@ def test_a_mistake_is_about_the_classes_of_both_and_each_class_has_its_worst_ima
     truths = [(100 * n, 1, 0) for n in range(4)] + [(1000, 3, 0), (2000, 1, 0), (3000, 7, 0)]
     truth = boxes_at(truths, score=False)
     found = boxes_at([(1000, 1, 0.9), (2000, 1, 0.8)], score=True)
-    accumulated = Accumulated(np.full((10, 101, 3), 0.5), np.full((10, 3), 0.5))
+    accumulated = PrecisionRecall(np.full((10, 101, 3), 0.5), np.full((10, 3), 0.5))
     made = detection_statistics(found, Truth(truth, NAMES, images=4), accumulated)
     images, labels = mistaken(found, truth, made.verdict)
     pairs = sorted(zip(images.tolist(), labels.tolist(), strict=True))
@@ -291,7 +291,7 @@ def test_equal_scores_are_shown_together_or_not_at_all() -> None:
 @pytest.mark.parametrize("detections", [[], [(50, 1, 0.9)]], ids=["nothing", "nothing right"])
 def test_without_a_right_detection_there_is_no_best_threshold(detections) -> None:
     found, truth = boxes_at(detections, score=True), boxes_at([(0, 1, 0)], score=False)
-    zeros = Accumulated(np.zeros((10, 101, 1)), np.zeros((10, 1)))
+    zeros = PrecisionRecall(np.zeros((10, 101, 1)), np.zeros((10, 1)))
     made = detection_statistics(found, Truth(truth, {1: "one"}, images=1), zeros)
     assert (made.best, made.classes[0].best, made.threshold) == (None, None, 0.5)
     assert made.classes[0].ap == 0.0
@@ -300,7 +300,7 @@ def test_without_a_right_detection_there_is_no_best_threshold(detections) -> Non
 def test_a_class_without_true_boxes_has_no_score_but_false_detections() -> None:
     found = boxes_at([(0, 1, 0.9), (50, 3, 0.8)], score=True)
     truth = boxes_at([(0, 1, 0)], score=False)
-    arrays = Accumulated(np.ones((10, 101, 2)), np.ones((10, 2)))
+    arrays = PrecisionRecall(np.ones((10, 101, 2)), np.ones((10, 2)))
     arrays.precision[:, :, 1] = arrays.recall[:, 1] = -1
     made = detection_statistics(found, Truth(truth, {1: "one", 3: "three"}, images=1), arrays)
     absent = made.classes[1]

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 import dino_trainer
 from dino_trainer.command import preflight
-from dino_trainer.data.decode import Encoded, open_image
+from dino_trainer.data.decode import EncodedPicture, open_image
 from dino_trainer.data.image_store import ImageFile
 from dino_trainer.pages.gallery import Gallery
 from dino_trainer.pages.marks import (
@@ -32,7 +32,7 @@ from dino_trainer.pages.marks import (
 )
 from dino_trainer.preflight import examples
 from dino_trainer.preflight.findings import Finding
-from dino_trainer.preflight.sources import Split
+from dino_trainer.preflight.sources import PreflightSplit
 from tests.unit.preflight_lab import Lab, encoded, lab, picture
 
 __all__ = ["lab"]
@@ -159,7 +159,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often pictures were read for the report."""
     counted: Counter[str] = Counter()
 
-    def counting(file: ImageFile) -> Encoded:
+    def counting(file: ImageFile) -> EncodedPicture:
         counted[file.name] += 1
         return open_image(file)
 
@@ -205,7 +205,7 @@ def test_one_who_was_asked_to_stop_reads_no_more(
     made = examples.example_pictures
     lab.train.put("1.jpg", encoded(picture(1, (20, 20))))
 
-    def late(findings: Sequence[Finding], splits: Sequence[Split], stop: Event) -> Gallery:
+    def late(findings: Sequence[Finding], splits: Sequence[PreflightSplit], stop: Event) -> Gallery:
         assert made(findings, splits, stop).pictures
         reads.clear()
         stop.set()

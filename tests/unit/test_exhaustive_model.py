@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from dino_api.names import ConditionReason
-from dino_operator.plan.model import Condition, Object, is_finished, is_true
+from dino_operator.plan.model import Condition, Object, is_true
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.pod import Pod
-from dino_operator.runtime.cache import Cache, version_of
+from dino_operator.runtime.cache import ObjectCache, version_of
 from dino_operator.runtime.keys import Key, Kind
 from tests.unit.namespace_world import Namespace
 from tests.unit.plan_actions import job_to
@@ -61,7 +62,7 @@ class Two:
     def put(self, state: State) -> None:
         world, (cache, naming), on_the_way = pickle.loads(state)
         vars(self.world).update(world)
-        known = Cache()
+        known = ObjectCache()
         vars(known).update(cache)
         known._naming.update(naming)
         self.operator.begin(known)
@@ -193,7 +194,7 @@ def ended(two: Two) -> str:
         assert not left, "y has begun, and nobody knows with what"
         return ALONE
     for each in jobs.values():
-        assert is_finished(each)
+        assert ApiObject(each).is_finished
     for each in filter(None, [x]):
         began = "inherited" in y["status"]
         assert began == is_true(each, "Complete"), "y goes on from what x left, or fails with it"

@@ -19,7 +19,7 @@ from torch.nn import functional
 from dino_api.experiment import ExperimentSpec
 from dino_api.loading import load
 from dino_api.names import GRAPH_FILE, ONNX_FILE, Action
-from dino_api.result import Comparison, ModelFile, Result, Scored
+from dino_api.result import ModelComparison, ModelFile, Result, ScoredModel
 from dino_trainer.actions import export
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
 from dino_trainer.detectors.opening import open_model
@@ -296,8 +296,8 @@ def test_a_picture_of_another_size_is_refused(made: Made) -> None:
 def test_a_closed_gate_publishes_the_comparison_alone(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scored = Scored(format="onnx", mAP=0.5)
-    bad = Comparison(reference=scored, candidate=scored, images=6, matched=0.8, loss=0.0)
+    scored = ScoredModel(format="onnx", mAP=0.5)
+    bad = ModelComparison(reference=scored, candidate=scored, images=6, matched=0.8, loss=0.0)
     monkeypatch.setattr(export, "compare_in_run", lambda *_, **__: bad)
     monkeypatch.setattr(
         export, "export_onnx", lambda model, info, path, _: shutil.copy(made.path, path)
@@ -370,8 +370,8 @@ def test_the_gate_takes_real_pictures_where_it_can(made: Made, tmp_path: Path) -
 
 def test_the_gate_allows_rounding_and_nothing_else() -> None:
     def said(**changes) -> str:
-        scored = Scored(format="onnx", mAP=0.5)
-        found = Comparison(reference=scored, candidate=scored, matched=0.995, loss=0.0004)
+        scored = ScoredModel(format="onnx", mAP=0.5)
+        found = ModelComparison(reference=scored, candidate=scored, matched=0.995, loss=0.0004)
         return " ".join(onnx_gate.problems(found.model_copy(update=changes)))
 
     assert said() == said(loss=None, matched=None) == ""

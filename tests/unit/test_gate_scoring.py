@@ -18,7 +18,7 @@ import torch
 from dino_api.experiment import ExperimentSpec, digest
 from dino_api.loading import load
 from dino_api.names import Action
-from dino_api.result import Comparison, ModelFile, Result
+from dino_api.result import ModelComparison, ModelFile, Result
 from dino_trainer.actions import export, gen_trt_engine, quantize
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.errors import TrainerError
@@ -76,7 +76,7 @@ class Knowing:
         return Detections(scores, torch.tensor(image.labels), torch.tensor(boxes))
 
 
-def gap(dataset: CocoDataset, scoring: Scoring, lost_of: int = 1) -> Comparison:
+def gap(dataset: CocoDataset, scoring: Scoring, lost_of: int = 1) -> ModelComparison:
     """A detector that finds all beside one that finds 100 of an image's boxes of a class."""
     config = load({"dataset": {"workers": 0, "augmentation": {"fixed_size": [64, 96]}}})[0].dataset
     models = (Knowing(dataset, 10_000), Knowing(dataset, 100, lost_of))

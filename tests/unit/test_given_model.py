@@ -53,13 +53,13 @@ def test_a_checkpoint_says_what_it_is_without_its_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = a_checkpoint(tmp_path / "model.pth", num_queries=77, num_select=50)
-    read, part = [], stored_file._Stored.readinto
+    read, part = [], stored_file._RemoteFile.readinto
 
     def counted(self: Any, buffer: Any) -> int:
         read.append(part(self, buffer))
         return read[-1]
 
-    monkeypatch.setattr(stored_file._Stored, "readinto", counted)
+    monkeypatch.setattr(stored_file._RemoteFile, "readinto", counted)
     found = outline_of(str(path))
     assert found is not None
     assert found.class_names == NAMES

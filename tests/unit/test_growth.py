@@ -22,12 +22,12 @@ from torch import nn
 from dino_api.experiment import AugmentationConfig
 from dino_trainer.data import image_facts, nearby, scorable
 from dino_trainer.data.coco import load_coco
-from dino_trainer.data.image_facts import Facts, ImageToCheck, look_at_chunks
-from dino_trainer.data.image_store import Folder, Held
+from dino_trainer.data.image_facts import ImageFacts, ImageToCheck, look_at_chunks
+from dino_trainer.data.image_store import FileInMemory, Folder
 from dino_trainer.data.nearby import Nearby
 from dino_trainer.data.random_streams import AUGMENT, Draws
 from dino_trainer.data.sizes import planned
-from dino_trainer.data.splits import Data
+from dino_trainer.data.splits import TrainingData
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.data.transforms import draw_train
 from dino_trainer.distributed.world import World
@@ -38,12 +38,12 @@ from dino_trainer.inference.tally import Tally
 from dino_trainer.preflight import places as preflight_places
 from dino_trainer.preflight.annotations import check_source
 from dino_trainer.preflight.findings import Findings
-from dino_trainer.preflight.sources import Split, read_split_for_check
+from dino_trainer.preflight.sources import PreflightSplit, read_split_for_check
 from dino_trainer.preflight.splits import check_contents, check_leakage, check_splits
 from dino_trainer.scoring.detection import NOTHING
 from dino_trainer.scoring.matching import NOBODY, BoxSet
 from dino_trainer.scoring.scorer import Scorer
-from dino_trainer.scoring.statistics import Accumulated, Truth, detection_statistics
+from dino_trainer.scoring.statistics import PrecisionRecall, Truth, detection_statistics
 from dino_trainer.scoring.verdict import (
     ConfusionMatrix,
     DetectionKind,
@@ -98,7 +98,9 @@ def peak_bytes(run: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-def a_split(folder: Path, document: dict[str, Any], findings: Findings, name: str) -> Split:
+def a_split(
+    folder: Path, document: dict[str, Any], findings: Findings, name: str
+) -> PreflightSplit:
     """A split as the preflight reads it; there is not one image."""
     path = folder / f"{name}.json"
     path.write_text(json.dumps(document))
@@ -220,7 +222,7 @@ def test_images_of_both_splits_are_one_finding(tmp_path: Path) -> None:
     findings = Findings()
     splits = [a_split(tmp_path, a_document(50), findings, name) for name in ("train", "validation")]
     for split in splits:
-        split.sources[0].facts = [Facts(f"digest {place}", ()) for place in range(50)]
+        split.sources[0].facts = [ImageFacts(f"digest {place}", ()) for place in range(50)]
     check_contents(splits, findings)
     check_leakage(splits[0], splits[1], findings)
     assert len(findings._parts["leakage"]) == 1
@@ -237,7 +239,7 @@ def test_few_chunks_of_images_wait_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
         return wait(jobs, **options)
 
     monkeypatch.setattr(image_facts, "wait", noted)
-    looks = [ImageToCheck(Held(f"{n}.jpg", str(n).encode()), 1, 1, 10) for n in range(120)]
+    looks = [ImageToCheck(FileInMemory(f"{n}.jpg", str(n).encode()), 1, 1, 10) for n in range(120)]
     chunks = [(looks[at : at + 3], 30) for at in range(0, 120, 3)]
     moved: list[int] = []
     with ThreadPoolExecutor(2) as pool:
@@ -249,7 +251,7 @@ def test_few_chunks_of_images_wait_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_chunk_that_fails_ends_the_looking() -> None:
-    class Gone(Held):
+    class Gone(FileInMemory):
         def read_bytes(self) -> bytes:
             raise MemoryError("no room")
 
@@ -332,7 +334,7 @@ def test_a_confusion_matrix_is_its_table(classes: int) -> None:
 
 def statistics_of(classes: int, objects: int) -> Any:
     detections, truth, _ = found_as(classes, objects)
-    zeros = Accumulated(np.zeros((10, 101, classes)), np.zeros((10, classes)))
+    zeros = PrecisionRecall(np.zeros((10, 101, classes)), np.zeros((10, classes)))
     names = {label: f"class {label}" for label in range(classes)}
     return detection_statistics(detections, Truth(truth, names, objects), zeros)
 
@@ -428,7 +430,7 @@ def test_only_who_scores_has_an_index_of_the_true_boxes(
     folder = a_dataset(tmp_path / "data", 2)
     dataset = load_folder(folder)
     context = SimpleNamespace(world=World.alone(), stop=Event())
-    data = Data(dataset, dataset, 4, [])
+    data = TrainingData(dataset, dataset, 4, [])
     spec = a_spec(folder, folder)
     validate = setup.validator(spec, context, data)  # type: ignore[arg-type]
     monkeypatch.setattr(setup, "in_training", lambda *_: nullcontext())

@@ -22,10 +22,10 @@ from dino_trainer.data import decode, transforms
 from dino_trainer.data.decode import UnreadableImage, open_image
 from dino_trainer.data.image_facts import ImageToCheck, look
 from dino_trainer.data.image_metadata import exif_orientation
-from dino_trainer.data.image_store import Held
+from dino_trainer.data.image_store import FileInMemory
 from dino_trainer.data.random_streams import Draws
 from dino_trainer.errors import TrainerError, failure_of
-from dino_trainer.inference.stream import Images, Opened, Unreadable
+from dino_trainer.inference.stream import Images, OpenedImage, Unreadable
 from tests.unit import image_oddities as odd
 from tests.unit.image_oddities import (
     SIDEWAYS,
@@ -45,7 +45,7 @@ MUTANTS = int(os.environ.get("DINO_TEST_MUTANTS", "100"))
 
 def read_alike(content: bytes, name: str = "a.jpg") -> Image.Image | str:
     """The picture, or why there is none: in training, preflight and inference alike."""
-    file, size = Held(name, content), SIZE
+    file, size = FileInMemory(name, content), SIZE
     read: Image.Image | str
     try:
         size = open_image(file).upright
@@ -59,7 +59,7 @@ def read_alike(content: bytes, name: str = "a.jpg") -> Image.Image | str:
         assert seen == Unreadable(0, read)
         assert flaws == {"image-unreadable": read}
     else:
-        assert isinstance(seen, Opened)
+        assert isinstance(seen, OpenedImage)
         assert seen.size == size[::-1]
         assert not {"image-unreadable", "image-size-differs"} & set(flaws)
         assert (read.mode, read.size) == ("RGB", size)
@@ -84,10 +84,12 @@ def test_a_sound_picture_with_an_oddity_is_read(name: str) -> None:
 def test_annotations_of_the_stored_pixels_get_them(stored: bytes) -> None:
     """A TIFF, which Pillow turns by itself, as a JPEG."""
     for size, rule in ((SIZE, "exif-unturned"), (SIZE[::-1], "exif-turned")):
-        read = transforms.read_image(Held("a", stored), *size)
+        read = transforms.read_image(FileInMemory("a", stored), *size)
         assert read.size == size
-        assert [id for id, _ in look(ImageToCheck(Held("a", stored), *size)).flaws] == [rule]
-    unturned = np.asarray(transforms.read_image(Held("a", stored), *SIZE), int)
+        assert [id for id, _ in look(ImageToCheck(FileInMemory("a", stored), *size)).flaws] == [
+            rule
+        ]
+    unturned = np.asarray(transforms.read_image(FileInMemory("a", stored), *SIZE), int)
     assert np.abs(unturned - np.asarray(picture(), int)).mean() < 12
 
 
@@ -173,7 +175,7 @@ def test_a_panorama_below_the_bound_is_read_without_a_warning() -> None:
     wide = encoded(Image.new("1", (30_000, 5_000)), "PNG")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert look(ImageToCheck(Held("a.png", wide), 30_000, 5_000)).flaws == ()
+        assert look(ImageToCheck(FileInMemory("a.png", wide), 30_000, 5_000)).flaws == ()
 
 
 def test_memory_that_does_not_suffice_is_no_fault_of_the_file(
@@ -185,7 +187,7 @@ def test_memory_that_does_not_suffice_is_no_fault_of_the_file(
     content = jpeg()
     monkeypatch.setattr(Image.Image, "load", load)
     with pytest.raises(TrainerError, match=r"ran out of host memory reading a\.jpg") as caught:
-        look(ImageToCheck(Held("a.jpg", content), *SIZE))
+        look(ImageToCheck(FileInMemory("a.jpg", content), *SIZE))
     assert caught.value.reason == FailureReason.OUT_OF_MEMORY
 
 
@@ -207,7 +209,7 @@ def test_a_strip_keeps_a_pixel(size: tuple[int, int]) -> None:
                                   random_resize_max_size=128)]  # fmt: skip
     shape = size[::-1]
     for kind in ("PNG", "JPEG"):
-        file = Held("strip", encoded(picture(size), kind))
+        file = FileInMemory("strip", encoded(picture(size), kind))
         assert look(ImageToCheck(file, *size)).flaws == ()
         for number, config in enumerate(configs * 4):
             for geometry in (

@@ -10,7 +10,7 @@ import pytest
 from dino_api.tokens import count
 from dino_trainer.machine import inventory
 from dino_trainer.machine.inventory import Gpu, Machine, cpu_instructions, memory, trainable
-from dino_trainer.new_spec.coco_folder import Facts, Split
+from dino_trainer.new_spec.coco_folder import FolderFacts, FolderSplit
 from dino_trainer.new_spec.recipe import recipe_for
 
 GIB = 1 << 30
@@ -21,10 +21,10 @@ LARGE_GPU = Machine(26, 200 * GIB, frozenset(), (Gpu("H200", 140 * GIB, (9, 0)),
 MACHINES = [LAPTOP, SMALL_GPU, GPU, LARGE_GPU]
 
 
-def facts(images: int = 400, boxes: int = 5, **changes: object) -> Facts:
+def facts(images: int = 400, boxes: int = 5, **changes: object) -> FolderFacts:
     """Photographs of 640x480 with a few objects of middle size."""
-    split = Split(Path("t/images"), Path("t/annotations.json"), images, images * 3)
-    usual = Facts({"train": split}, {1: "cell", 2: "dot"}, (640, 480), True, boxes, 60.0)
+    split = FolderSplit(Path("t/images"), Path("t/annotations.json"), images, images * 3)
+    usual = FolderFacts({"train": split}, {1: "cell", 2: "dot"}, (640, 480), True, boxes, 60.0)
     return replace(usual, **changes)  # type: ignore[arg-type]
 
 

@@ -6,12 +6,12 @@ from contextlib import suppress
 from typing import Any
 
 from dino_operator.plan.model import Settings
-from dino_operator.runtime.cache import Cache
+from dino_operator.runtime.cache import ObjectCache
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.keys import Key, Kind
-from dino_operator.runtime.metrics import Metrics
+from dino_operator.runtime.metrics import OperatorMetrics
 from dino_operator.runtime.reconcile import Reconciler
-from dino_operator.runtime.writes import Refused
+from dino_operator.runtime.writes import RequestRefused
 from tests.builders import Object, later
 from tests.unit.katib_cases import a_search
 from tests.unit.test_katib_plan import a_baseline
@@ -64,11 +64,13 @@ class RefusingApi:
 
 
 async def reconciled(status: int) -> RefusingApi:
-    api, cache = RefusingApi(status), Cache()
+    api, cache = RefusingApi(status), ObjectCache()
     cache.put(Kind.DINOAUTOMLS, api.resource)
     cache.put(Kind.DINOJOBS, api.baseline)
-    reconciler = Reconciler(cache, api, Settings("trainer:1"), Metrics(), lambda: later(100))
-    with suppress(Refused):  # it is tried again later
+    reconciler = Reconciler(
+        cache, api, Settings("trainer:1"), OperatorMetrics(), lambda: later(100)
+    )
+    with suppress(RequestRefused):  # it is tried again later
         await reconciler.reconcile(KEY)
     return api
 

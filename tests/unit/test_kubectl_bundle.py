@@ -18,7 +18,7 @@ from kubernetes.client import ApiException
 from dino_api.names import Label
 from dino_operator.kubectl import bundle, main
 from dino_operator.kubectl.cluster import Cluster as Asked
-from dino_operator.kubectl.ending import NO_PERMISSION, Ended
+from dino_operator.kubectl.ending import NO_PERMISSION, CommandExit
 from dino_operator.kubectl.secret_text import REMOVED
 from tests import statuses
 from tests.builders import Object, at
@@ -354,7 +354,7 @@ def test_as_data(packed: Packed) -> None:
 
 def test_what_may_not_be_read_is_left_out_and_said(packed: Packed) -> None:
     def refused(*_: Any) -> Any:
-        raise Ended(NO_PERMISSION, "events is forbidden")
+        raise CommandExit(NO_PERMISSION, "events is forbidden")
 
     packed.cluster.events = packed.cluster.log_text = refused  # type: ignore[method-assign]
     packed.cluster.pods_elsewhere = lambda *_: []  # type: ignore[method-assign]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dino_operator.kubectl import cluster, command, completion, main, parser
-from dino_operator.kubectl.ending import Ended
+from dino_operator.kubectl.ending import CommandExit
 from tests import statuses
 from tests.patience import LONG
 from tests.unit.kubectl_resources import a_job, a_search
@@ -35,7 +35,7 @@ class Cluster:
     def __init__(self, options: Any, hurry: bool = False) -> None:
         Cluster.asked = options.namespace, hurry
         if options.namespace == "closed":
-            raise Ended(77, "forbidden")
+            raise CommandExit(77, "forbidden")
 
     def all_of(self, kind: str) -> list[Any]:
         return [a_job(statuses.COMPLETE)] if kind == "DinoJob" else [a_search()]

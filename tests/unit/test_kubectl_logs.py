@@ -12,7 +12,7 @@ from urllib3.exceptions import ProtocolError
 from dino_api.names import Label
 from dino_operator.kubectl import logs
 from dino_operator.kubectl.cluster import Cluster
-from dino_operator.kubectl.ending import Ended
+from dino_operator.kubectl.ending import CommandExit
 from tests import statuses
 from tests.builders import Object, at
 from tests.patience import LONG
@@ -94,7 +94,7 @@ class Nodes(Attempts):
         else:
             yield "second"
             self.second_spoke.set()
-            raise Ended(66, "the pod is gone")
+            raise CommandExit(66, "the pod is gone")
 
 
 def test_nodes_are_followed_at_once_and_each_line_says_whose_it_is(
@@ -128,7 +128,7 @@ class Broken(Nodes):
         self.asked.append(since)
         yield f"time {len(self.asked)}"
         if len(self.asked) <= self.breaks:
-            raise Ended(69, "The API server cannot be reached.")
+            raise CommandExit(69, "The API server cannot be reached.")
 
 
 def test_a_pod_whose_connection_breaks_is_followed_again(
@@ -151,7 +151,7 @@ class Silent(Broken):
 
     def log(self, pod: str, container: str, follow: bool, since: int | None = None) -> Any:
         self.asked.append(since)
-        raise Ended(69, "The API server cannot be reached.")
+        raise CommandExit(69, "The API server cannot be reached.")
 
 
 def test_a_pod_that_stays_out_of_reach_is_not_followed_for_ever(
@@ -181,11 +181,11 @@ def test_a_log_that_breaks_off_ends_in_a_sentence() -> None:
     cluster._core = SimpleNamespace(read_namespaced_pod_log=lambda *_, **__: Answer())
     lines = cluster.log("cells-train-1", "trainer", follow=True)
     assert next(lines) == "one"
-    with pytest.raises(Ended, match="cannot be reached: Connection broken") as ended:
+    with pytest.raises(CommandExit, match="cannot be reached: Connection broken") as ended:
         next(lines)
     assert ended.value.status == 69
     pod = {"metadata": {"name": "cells-train-1", "namespace": "team"}}
-    with pytest.raises(Ended, match="cannot be reached"):
+    with pytest.raises(CommandExit, match="cannot be reached"):
         cluster.log_text(pod, "trainer", 10, False)
 
 

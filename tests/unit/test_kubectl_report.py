@@ -14,7 +14,7 @@ import pytest
 from dino_api.names import Env, Label
 from dino_operator.kubectl import main, report, stored
 from dino_operator.kubectl.cluster import Cluster
-from dino_operator.kubectl.ending import Ended
+from dino_operator.kubectl.ending import CommandExit
 from tests import statuses
 from tests.builders import Object, at
 from tests.unit.kubectl_resources import a_job, a_search
@@ -53,7 +53,7 @@ class Lab:
         if not name.startswith("dinoautoml/"):
             return self.job
         if not self.search_is_there:
-            raise Ended(66, f"There is no {name}.")
+            raise CommandExit(66, f"There is no {name}.")
         return a_search()
 
     def list_jobs(self, selector: str) -> list[Object]:
@@ -206,7 +206,7 @@ def test_an_endpoint_that_this_machine_does_not_reach(
     status, _, err = lab()
     assert status == 69
     assert "port-forward" not in err
-    store = stored.Store(stored.Access("http://minio.storage.svc:9001"), "cells")
+    store = stored.ObjectStore(stored.Access("http://minio.storage.svc:9001"), "cells")
     assert "kubectl -n storage port-forward service/minio 9000:9001" in store._forward()
     assert "kubectl dino report cells --endpoint http://localhost:9000" in store._forward()
 
@@ -280,8 +280,8 @@ def test_without_boto3_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     import sys
 
     monkeypatch.setitem(sys.modules, "boto3", None)
-    with pytest.raises(Ended, match=r"dino-operator\[kubectl\]") as ended:
-        stored.Store(stored.Access(), "cells")
+    with pytest.raises(CommandExit, match=r"dino-operator\[kubectl\]") as ended:
+        stored.ObjectStore(stored.Access(), "cells")
     assert ended.value.status == 69
 
 
@@ -320,14 +320,14 @@ def test_a_refusal_of_one_page_leaves_the_others(
     stocked: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the right to list a bucket S3 refuses what is not there."""
-    read = stored.Store.read
+    read = stored.ObjectStore.read
 
-    def refusing(self: stored.Store, uri: str) -> bytes | None:
+    def refusing(self: stored.ObjectStore, uri: str) -> bytes | None:
         if (text := read(self, uri)) is None:
-            raise stored.Refused(77, f"{uri} may not be read.")
+            raise stored.StoreAccessError(77, f"{uri} may not be read.")
         return text
 
-    monkeypatch.setattr(stored.Store, "read", refusing)
+    monkeypatch.setattr(stored.ObjectStore, "read", refusing)
     status, _, err = stocked()
     assert (status, err) == (0, "")
     gone = {"name": "a", "uri": f"s3://{BUCKET}/gone.html"}
@@ -355,7 +355,7 @@ def test_settings_that_cannot_be_used_end_in_a_sentence(
 def test_a_kubeconfig_that_is_none(text: str, tmp_path: Path) -> None:
     (tmp_path / "config").write_text(text)
     chosen = Namespace(kubeconfig=str(tmp_path / "config"), context=None, namespace=None)
-    with pytest.raises(Ended, match="There is no cluster to ask") as ended:
+    with pytest.raises(CommandExit, match="There is no cluster to ask") as ended:
         Cluster(chosen)
     assert ended.value.status == 69
 

@@ -174,8 +174,8 @@ def test_every_end_is_in_the_table() -> None:
     """No command ends with a number of its own."""
     folder = Path(ending.__file__).parent
     text = "".join(path.read_text() for path in folder.glob("*.py"))
-    assert re.findall(r"Ended\(\s*\d|exit\(\s*\d", text) == []
-    assert set(re.findall(r"Ended\(\s*([A-Z]\w+),", text)) <= set(vars(ending))
+    assert re.findall(r"CommandExit\(\s*\d|exit\(\s*\d", text) == []
+    assert set(re.findall(r"CommandExit\(\s*([A-Z]\w+),", text)) <= set(vars(ending))
 
 
 def described(command: str) -> set[str]:

@@ -10,7 +10,7 @@ import yaml
 
 from dino_api.names import KUEUE_QUEUE_LABEL, Label
 from dino_operator.kubectl import again, diff, job_text, policy
-from dino_operator.kubectl.ending import Ended
+from dino_operator.kubectl.ending import CommandExit
 from dino_operator.kubectl.terminal import table
 from tests import statuses
 from tests.builders import Object, at, later
@@ -147,7 +147,7 @@ def test_the_way_from_the_queue_to_the_end() -> None:
         {"reason": reason, "message": message, "lastTimestamp": at(30)}
         for reason, message in (("AttemptFailed", "attempt 2 follows"), ("Completed", "twice"))
     )
-    around = job_text.Around(jobs, (pod,), events)
+    around = job_text.RelatedObjects(jobs, (pod,), events)
     lines = list(job_text.timeline(a_job(statuses.COMPLETE), later(100), around))
     told = [line[22:].strip() for line in lines if line.startswith("  2026")]
     assert told == [
@@ -209,7 +209,7 @@ def test_an_edit(verb: str, resource: Object, patch: Object) -> None:
     ],
 )
 def test_an_edit_that_makes_no_sense(verb: str, resource: Object, said: str) -> None:
-    with pytest.raises(Ended) as ended:
+    with pytest.raises(CommandExit) as ended:
         policy.edit(verb, resource)
     assert ended.value.status == 64
     assert said in str(ended.value)
@@ -269,7 +269,7 @@ def test_again_of_a_failed_job_names_the_file_that_it_left() -> None:
     ],
 )
 def test_again_that_makes_no_sense(old: Object, changes: list[str], said: str) -> None:
-    with pytest.raises(Ended) as ended:
+    with pytest.raises(CommandExit) as ended:
         again.next_job(old, "cells-2", changes)
     assert ended.value.status == 64
     assert said in str(ended.value)

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from dino_operator.plan.model import Object, is_finished, is_true
+from dino_operator.plan.model import Object, is_true
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.runtime.keys import Kind
 from tests.unit import model_rules
 from tests.unit.model_runs import PARTS, episodes, run_episodes
@@ -59,7 +60,7 @@ class Adversary(model_rules.Adversary):
             self.cluster_goes_on()
         for each in self.world.resources():
             assert self._waits_or_is_over(each), f"{objects.name_of(each)}: {each.get('status')}"
-            if is_finished(each):
+            if ApiObject(each).is_finished:
                 self.has_ended_right(each)
                 self._told_its_result(each)
         self.holds_nothing()
@@ -67,7 +68,7 @@ class Adversary(model_rules.Adversary):
 
     def _waits_or_is_over(self, thing: Object) -> bool:
         """Whether it has ended, or its parent is not there (any more)."""
-        if is_finished(thing):
+        if ApiObject(thing).is_finished:
             return True
         parent = thing["spec"].get("parent")
         if not parent or "inherited" in thing.get("status", {}):
@@ -86,7 +87,7 @@ class Adversary(model_rules.Adversary):
 
     def _open(self, kind: Kind) -> list[str]:
         things = self.world.things[kind]
-        return sorted(name for name, each in things.items() if not is_finished(each))
+        return sorted(name for name, each in things.items() if not ApiObject(each).is_finished)
 
     # ---- users --------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from dino_api.resources.dinoautoml import Profile
+from dino_api.resources.dinoautoml import SmokeProfile
 from dino_operator import kubectl, main, options
 from dino_operator.plan.model import Settings
 
@@ -46,7 +46,7 @@ WANTED = Settings(
     automl=False,
     routed_trials=7,
     routed_parallel=3,
-    profile=Profile(epochs=3),
+    profile=SmokeProfile(epochs=3),
 )
 ARGUMENTS = [word for pair in OTHER.items() for word in pair]
 VARIABLES = {each.variable: OTHER[each.flag] for each in options.SETTINGS if each.rendered}

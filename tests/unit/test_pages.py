@@ -10,7 +10,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from dino_trainer import pages
-from dino_trainer.pages import Head, render
+from dino_trainer.pages import PageHead, render
 from tests.unit.html_page import Page
 from tests.unit.pages_made import EVIL, PAGES, inference, preflight, quantization
 
@@ -56,4 +56,4 @@ def test_no_template_trusts_a_text_or_brings_its_own_style(name: str) -> None:
 
 def test_a_fact_that_is_missing_is_an_error() -> None:
     with pytest.raises(UndefinedError, match="done"):
-        render("quantization", Head("a", "b", "c"), rows=[], lists=[])
+        render("quantization", PageHead("a", "b", "c"), rows=[], lists=[])

@@ -17,7 +17,7 @@ from dino_operator.plan.model import Plan, Settings
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.dropped_keys import problems, with_nulls
 from dino_operator.plan.observed.resource import DinoJob
-from dino_operator.plan.observed.status import Inherited
+from dino_operator.plan.observed.status import StoredInheritance
 from dino_operator.plan.rendered.inheritance import conflicts, merged
 from dino_operator.plan.rendered.spec_file import read_spec
 from dino_operator.plan.search import decide
@@ -220,7 +220,7 @@ def test_a_null_of_a_searched_job_goes_into_its_search() -> None:
 def test_a_null_is_the_parents_value_and_no_conflict() -> None:
     theirs = {"model": {"num_queries": 100}}
     model = {"uri": "s3://a/b.pth", "format": "checkpoint"}
-    inherited = Inherited({"model": model, "experiment": theirs})
+    inherited = StoredInheritance({"model": model, "experiment": theirs})
     own = {"model": {"num_queries": None, "backbone": None}}
     assert conflicts(own, inherited) == []
     assert merged(own, inherited, Action.TRAIN)["model"] == {"num_queries": 100}

@@ -16,7 +16,7 @@ from dino_operator.plan.rendered.pods import Attempt
 from dino_operator.plan.search.after import followers, report
 from dino_operator.plan.search.engines.katib import experiment
 from dino_operator.plan.search.trials import dinojobs
-from dino_operator.runtime.cache import Cache
+from dino_operator.runtime.cache import ObjectCache
 from dino_operator.runtime.keys import Key, Kind
 from tests.builders import NOON, JobBuilder, a_job
 from tests.unit.katib_cases import a_search, a_view
@@ -179,7 +179,7 @@ def test_katibs_experiment_and_its_trials_have_them() -> None:
 
 
 def test_what_is_taken_over_is_kept_in_the_cache() -> None:
-    job, cache = DinoJob(labelled(a_job()).obj()), Cache()
+    job, cache = DinoJob(labelled(a_job()).obj()), ObjectCache()
     cache.put(Kind.DINOJOBS, job.raw)
     cached = cache.resource(Key(Kind.DINOJOBS, "team", "x"))
     assert cached is not None

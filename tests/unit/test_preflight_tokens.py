@@ -13,7 +13,7 @@ from dino_api.rules.data import data_rule
 from dino_trainer.data.canvas import eval_canvas, train_canvas
 from dino_trainer.data.sizes import PlannedSizes
 from dino_trainer.model import build_dino
-from dino_trainer.model.config import ModelConfig
+from dino_trainer.model.config import DetectorConfig
 from dino_trainer.model.dino import UnfitImages
 from dino_trainer.preflight.tokens import least_side
 from dino_trainer.token_count import level_shapes, token_counts, too_few
@@ -178,7 +178,7 @@ def test_the_maps_are_the_models(backbone: str) -> None:
             assert token_counts(backbone, levels, np.array([size])).tolist() == [count]
 
 
-def a_config(backbone: str, levels: tuple[int, ...], queries: int = 1) -> ModelConfig:
+def a_config(backbone: str, levels: tuple[int, ...], queries: int = 1) -> DetectorConfig:
     """That of a small detector."""
     made = ExperimentSpec.model_validate(
         {
@@ -194,7 +194,7 @@ def a_config(backbone: str, levels: tuple[int, ...], queries: int = 1) -> ModelC
             }
         }
     )
-    return ModelConfig.from_spec(made.model)
+    return DetectorConfig.from_spec(made.model)
 
 
 def test_the_sentence_is_that_of_the_model() -> None:

@@ -14,7 +14,7 @@ import pytest
 from dino_api.experiment import ExperimentSpec
 from dino_api.loading import load
 from dino_api.names import Action
-from dino_api.result import Comparison, ModelFile, Result, Scored
+from dino_api.result import ModelComparison, ModelFile, Result, ScoredModel
 from dino_trainer.actions import quantize
 from dino_trainer.detectors.onnx_detector import open_onnx
 from dino_trainer.errors import TrainerError
@@ -88,17 +88,17 @@ def lab(tmp_path: Path) -> Lab:
     return Lab(tmp_path)
 
 
-def scored(precision: str, score: float, milliseconds: float = 10.0) -> Scored:
-    return Scored(format="onnx", precision=precision, mAP=score, mAP50=score,
+def scored(precision: str, score: float, milliseconds: float = 10.0) -> ScoredModel:
+    return ScoredModel(format="onnx", precision=precision, mAP=score, mAP50=score,
                   latency_ms=milliseconds, bytes=1)  # fmt: skip
 
 
 def compared(lab: Lab, monkeypatch: pytest.MonkeyPatch, loss: float, after: float = 5.0) -> None:
     """What both files find is said to differ by so much."""
 
-    def compare(_: Any, __: Any, settings: ComparisonSettings, *more: Any) -> Comparison:
+    def compare(_: Any, __: Any, settings: ComparisonSettings, *more: Any) -> ModelComparison:
         candidate = scored("int8", 0.5 - loss, after)
-        return Comparison(reference=scored("fp32", 0.5), candidate=candidate, images=4,
+        return ModelComparison(reference=scored("fp32", 0.5), candidate=candidate, images=4,
                           matched=0.9, loss=loss, max_loss=settings.max_loss)  # fmt: skip
 
     monkeypatch.setattr(quantize, "compare_in_run", compare)

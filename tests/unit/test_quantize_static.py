@@ -13,7 +13,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from dino_api.loading import load
-from dino_api.result import Comparison, ModelFile, Scored
+from dino_api.result import ModelComparison, ModelFile, ScoredModel
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
 from dino_trainer.errors import TrainerError
 from dino_trainer.model import build_dino
@@ -151,7 +151,9 @@ def test_the_backbones_first_layers_stay_in_float(tmp_path: Path, for_cpu: bool)
     assert {*inputs[LAST][:2]} <= rounded
     note = json.loads(next(p.value for p in model.metadata_props if p.key == NOTE))
     assert note["early"] == list(EARLY)
-    found = Comparison(reference=Scored(format="onnx"), candidate=Scored(format="onnx"))
+    found = ModelComparison(
+        reference=ScoredModel(format="onnx"), candidate=ScoredModel(format="onnx")
+    )
     assert f"first layers</h2>\n<ul><li>{EARLY[0]}" in layers_page("", True, found, done, "x")
 
 

@@ -15,7 +15,7 @@ import torch
 from dino_api.experiment import ExperimentSpec
 from dino_api.loading import load
 from dino_api.names import Action
-from dino_api.result import Comparison, Result, Scored
+from dino_api.result import ModelComparison, Result, ScoredModel
 from dino_trainer.actions import quantize
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import TrainerError
@@ -199,9 +199,9 @@ def test_too_great_a_loss_publishes_the_report_alone_and_withdraws_the_file(
     lab = Lab(tmp_path)
     lab.run()
 
-    def compare(_: Any, __: Any, settings: ComparisonSettings, *more: Any) -> Comparison:
-        both = [Scored(format="checkpoint", precision=p, mAP=m) for p, m in WORSE.items()]
-        return Comparison(reference=both[0], candidate=both[1], images=4, loss=0.02,
+    def compare(_: Any, __: Any, settings: ComparisonSettings, *more: Any) -> ModelComparison:
+        both = [ScoredModel(format="checkpoint", precision=p, mAP=m) for p, m in WORSE.items()]
+        return ModelComparison(reference=both[0], candidate=both[1], images=4, loss=0.02,
                           max_loss=settings.max_loss)  # fmt: skip
 
     monkeypatch.setattr(quantize, "compare_in_run", compare)

@@ -15,7 +15,7 @@ from dino_api.generate.crd import root_schema
 from dino_api.loading import load
 from dino_api.problem import SpecErrors
 from dino_api.result import TERMINATION_LIMIT, Artifact, Dataset, Result
-from dino_api.rules.catalogue import Entry, catalogue
+from dino_api.rules.catalogue import CatalogueEntry, catalogue
 from dino_api.rules.data import DATA_RULES, data_rule
 from dino_api.rules.experiment import RULES
 from dino_api.rules.resource.dinojob import RESOURCE_RULES
@@ -40,7 +40,7 @@ def test_ids_are_unique() -> None:
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.id)
-def test_every_entry_says_what_and_what_to_do(entry: Entry) -> None:
+def test_every_entry_says_what_and_what_to_do(entry: CatalogueEntry) -> None:
     assert entry.message
     assert entry.remedy or entry.id == "other-action"
     assert entry.where

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dino_operator.runtime.cache import Cache
+from dino_operator.runtime.cache import ObjectCache
 from dino_operator.runtime.keys import Key, Kind, key_of, keys_of
 from tests.builders import a_child, a_job, a_pod
 from tests.unit.plan_searches import a_search_for
@@ -19,12 +19,12 @@ def a_pod_at(version: int, phase: str = "Pending", uid: str = "u") -> dict[str, 
     return pod
 
 
-def phases(cache: Cache) -> list[str]:
+def phases(cache: ObjectCache) -> list[str]:
     return [pod.phase for pod in cache.children(KEY).pods]
 
 
 def test_an_older_version_never_replaces_a_newer_one() -> None:
-    cache = Cache()
+    cache = ObjectCache()
     assert cache.put(Kind.PODS, a_pod_at(5, "Running"))
     assert not cache.put(Kind.PODS, a_pod_at(4))
     assert not cache.put(Kind.PODS, a_pod_at(5))
@@ -32,7 +32,7 @@ def test_an_older_version_never_replaces_a_newer_one() -> None:
 
 
 def test_what_was_deleted_does_not_come_back() -> None:
-    cache = Cache()
+    cache = ObjectCache()
     cache.put(Kind.PODS, a_pod_at(5))
     cache.remove(Kind.PODS, a_pod_at(6))
     assert not cache.put(Kind.PODS, a_pod_at(7))
@@ -40,14 +40,14 @@ def test_what_was_deleted_does_not_come_back() -> None:
 
 
 def test_a_late_deletion_leaves_the_namesake() -> None:
-    cache = Cache()
+    cache = ObjectCache()
     cache.put(Kind.PODS, a_pod_at(9, "Running", uid="new"))
     cache.remove(Kind.PODS, a_pod_at(6, uid="old"))
     assert phases(cache) == ["Running"]
 
 
 def test_a_list_drops_ghosts_and_keeps_what_is_newer() -> None:
-    cache = Cache()
+    cache = ObjectCache()
     cache.put(Kind.PODS, a_pod_at(5))
     assert cache.replace(Kind.PODS, [], version=4) == set(), "made after the list was"
     assert cache.replace(Kind.PODS, [], version=5) == {KEY}
@@ -55,14 +55,14 @@ def test_a_list_drops_ghosts_and_keeps_what_is_newer() -> None:
 
 
 def test_a_list_of_one_key_leaves_the_others() -> None:
-    cache = Cache()
+    cache = ObjectCache()
     cache.put(Kind.PODS, a_pod_at(5))
     assert cache.replace(Kind.PODS, [], version=9, keys={Key(Kind.DINOJOBS, "team", "y")}) == set()
     assert phases(cache) == ["Pending"]
 
 
 def test_deletions_are_forgotten_with_time() -> None:
-    cache = Cache()
+    cache = ObjectCache()
     cache.remove(Kind.PODS, a_pod_at(6))
     cache.forget_deleted(before=5)
     assert not cache.put(Kind.PODS, a_pod_at(4))
@@ -71,7 +71,7 @@ def test_deletions_are_forgotten_with_time() -> None:
 
 
 def test_shared_objects_are_known_by_namespace_until_forgotten() -> None:
-    cache = Cache()
+    cache = ObjectCache()
     cache.know("team", "ServiceAccount", "dino-trainer")
     assert cache.children(KEY).known == {("ServiceAccount", "dino-trainer")}
     assert cache.children(Key(Kind.DINOJOBS, "other", "x")).known == frozenset()
@@ -88,13 +88,13 @@ def test_a_job_and_its_children_share_a_key_however_long_the_name() -> None:
 
 
 def test_templates_are_not_kept() -> None:
-    cache = Cache()
+    cache = ObjectCache()
     cache.put(Kind.JOBS, a_child(a_job()).spec(template={"spec": {}}, suspend=True).obj())
     assert cache.children(KEY).jobs[0].raw["spec"] == {"suspend": True}
 
 
 def test_a_trial_is_seen_by_its_search_and_is_not_its_own_child() -> None:
-    cache = Cache()
+    cache = ObjectCache()
     trial = a_job("x-trial-1").obj()
     trial["metadata"]["labels"] = {"dino-operator.io/automl": "x"}
     cache.put(Kind.DINOJOBS, trial)
@@ -106,7 +106,7 @@ def test_a_trial_is_seen_by_its_search_and_is_not_its_own_child() -> None:
 
 
 def test_a_search_is_seen_by_the_job_that_it_was_made_for() -> None:
-    cache = Cache()
+    cache = ObjectCache()
     search = a_search_for(a_job()).obj()
     cache.put(Kind.DINOAUTOMLS, search)
     assert [each.kind for each in cache.children(KEY).automls] == ["DinoAutoML"]
@@ -119,7 +119,7 @@ def test_a_search_is_seen_by_the_job_that_it_was_made_for() -> None:
 
 
 def test_a_label_that_is_taken_away_counts() -> None:
-    cache = Cache()
+    cache = ObjectCache()
     pod = a_pod_at(5)
     cache.put(Kind.PODS, pod)
     moved = a_pod_at(6)
@@ -130,7 +130,7 @@ def test_a_label_that_is_taken_away_counts() -> None:
 
 
 def test_parents_are_seen_up_to_the_first_with_the_searches_for_them() -> None:
-    cache = Cache()
+    cache = ObjectCache()
     cache.put(Kind.DINOJOBS, a_job().spec(parent={"name": "base"}).obj())
     cache.put(Kind.DINOJOBS, a_job("base").spec(parent={"name": "first"}).obj())
     cache.put(Kind.DINOJOBS, a_job("first").spec(parent={"name": "x"}).obj())
@@ -143,7 +143,7 @@ def test_parents_are_seen_up_to_the_first_with_the_searches_for_them() -> None:
 
 
 def test_the_end_of_a_parent_wakes_who_waits_for_it() -> None:
-    cache = Cache()
+    cache = ObjectCache()
     heir = a_job("heir").spec(parent={"kind": "DinoAutoML", "name": "x"}).obj()
     cache.put(Kind.DINOJOBS, heir)
     search = a_search_for(a_job()).obj()
@@ -154,7 +154,7 @@ def test_the_end_of_a_parent_wakes_who_waits_for_it() -> None:
 
 
 def test_notes_of_others_are_not_kept() -> None:
-    cache = Cache()
+    cache = ObjectCache()
     job = a_job().obj()
     ours = {"dino-operator.io/data-checked-by": "x-trial-0"}
     job["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied": "…", **ours}

@@ -18,7 +18,7 @@ from dino_operator.runtime import lease as leases
 from dino_operator.runtime.client import ApiError, Client
 from dino_operator.runtime.lease import Lease, Terms
 from dino_operator.runtime.loop import Operator, Options
-from dino_operator.runtime.metrics import Metrics
+from dino_operator.runtime.metrics import OperatorMetrics
 
 SECONDS = 10
 
@@ -345,7 +345,7 @@ async def test_a_write_after_the_hold_is_never_sent(verb: str) -> None:
         raise Ended
 
     async with listening() as (server, done):
-        client = Client(kube.Configuration(host=server), Metrics(), before_write=lost)
+        client = Client(kube.Configuration(host=server), OperatorMetrics(), before_write=lost)
         for _ in range(2):
             with pytest.raises(Ended):
                 await client.request(verb, "/apis/batch/v1/namespaces/n/jobs", body={})
@@ -371,7 +371,7 @@ async def test_it_is_asked_right_before_the_first_byte(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(aiohttp.TCPConnector, "connect", slow)
     async with listening() as (server, done):
-        client = Client(kube.Configuration(host=server), Metrics(), before_write=check)
+        client = Client(kube.Configuration(host=server), OperatorMetrics(), before_write=check)
         with pytest.raises(ApiError):
             await client.request("POST", "/x", body={})
         await client.close()
@@ -381,8 +381,8 @@ async def test_it_is_asked_right_before_the_first_byte(monkeypatch: pytest.Monke
 async def test_an_operator_that_is_stopped_waits_for_its_writes() -> None:
     """Their plans are cut; whoever works next must not meet what is still under way."""
     async with listening(slow=0.2) as (server, done):
-        client = Client(kube.Configuration(host=server), Metrics())
-        operator = Operator(client, Settings("t"), Options(), Metrics())
+        client = Client(kube.Configuration(host=server), OperatorMetrics())
+        operator = Operator(client, Settings("t"), Options(), OperatorMetrics())
         plan = asyncio.create_task(client.request("POST", "/x", body={}))
         operator._tasks.append(plan)  # type: ignore[arg-type]
         await asyncio.sleep(0.1)

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families as families
 
 from dino_api import rfc3339
 from dino_api.names import AUTOML_KIND, KIND, FailureReason, Phase
-from dino_operator.runtime.metrics import Metrics
+from dino_operator.runtime.metrics import OperatorMetrics
 from tests.builders import JobBuilder, Object, a_job, at
 from tests.statuses import COMPLETE, QUEUED, RUNNING, changed_at, told
 
@@ -30,7 +30,7 @@ def silent_for(seconds: float, status: Object, name: str = "x") -> JobBuilder:
     return job
 
 
-def read(metrics: Metrics, name: str) -> dict[str, float]:
+def read(metrics: OperatorMetrics, name: str) -> dict[str, float]:
     """A metric's values by their one label."""
     return {
         next(iter(each.labels.values())): each.value
@@ -41,7 +41,7 @@ def read(metrics: Metrics, name: str) -> dict[str, float]:
 
 
 def unchanged(*jobs: JobBuilder) -> dict[str, float]:
-    metrics = Metrics()
+    metrics = OperatorMetrics()
     metrics.watch(KIND, lambda: [each.obj() for each in jobs])
     return read(metrics, "dino_job_unchanged_seconds")
 
@@ -85,7 +85,7 @@ def test_what_has_ended_is_held_or_is_searched_is_not_silent() -> None:
 
 def test_the_first_failure_of_a_reason_is_an_increase() -> None:
     """From 0, which Prometheus has seen, and not a series that begins with 1."""
-    metrics = Metrics()
+    metrics = OperatorMetrics()
     before = read(metrics, "dino_job_failures_total")
     assert before == dict.fromkeys(FailureReason, 0.0)
     metrics.ended(KIND, {"phase": "Failed", "failure": {"reason": "Diverged"}})
@@ -93,7 +93,7 @@ def test_the_first_failure_of_a_reason_is_an_increase() -> None:
 
 
 def test_the_first_end_of_a_phase_and_the_first_bug_are_increases() -> None:
-    metrics = Metrics()
+    metrics = OperatorMetrics()
     text = metrics.text().decode()
     for name in ("job", "automl"):
         for phase in ("Complete", "Failed"):
@@ -122,7 +122,7 @@ class Cluster:
         self.restart()
 
     def restart(self) -> None:
-        self.metrics = Metrics()
+        self.metrics = OperatorMetrics()
         self.metrics.watch(KIND, lambda: [each.obj() for each in self.jobs])
 
     def gpu_seconds(self) -> dict[str, float]:
@@ -199,7 +199,10 @@ def test_the_best_score(sentence: str) -> None:
 
 
 def test_the_best_score_of_a_search() -> None:
-    metrics, search = Metrics(), a_job("daml").status({"phase": "Running", "best": {"mAP50": 0.8}})
+    metrics, search = (
+        OperatorMetrics(),
+        a_job("daml").status({"phase": "Running", "best": {"mAP50": 0.8}}),
+    )
     metrics.watch(AUTOML_KIND, lambda: [search.obj()])
     text = metrics.text().decode()
     labels = 'automl_name="daml",automl_namespace="team"'
@@ -208,7 +211,7 @@ def test_the_best_score_of_a_search() -> None:
 
 def test_a_plan_of_half_a_minute_is_told_from_one_of_eleven_seconds() -> None:
     """A busy machine was seen to need that long; by the client's own bounds both were 10."""
-    metrics = Metrics()
+    metrics = OperatorMetrics()
     for seconds in (11, 31):
         metrics.reconciled(KIND, "ok", seconds)
     bounds = {
@@ -222,7 +225,7 @@ def test_a_plan_of_half_a_minute_is_told_from_one_of_eleven_seconds() -> None:
 
 def waited(status: Object) -> float:
     """Seconds in the queue, of a job that starts with this status."""
-    metrics = Metrics()
+    metrics = OperatorMetrics()
     metrics.started({**status, "startTime": at(300)})
     (total,) = (
         each.value
@@ -246,14 +249,14 @@ def test_a_job_that_began_before_its_data_was_known_waited_for_nothing() -> None
 
 
 def test_a_search_has_not_waited_its_trials_have() -> None:
-    metrics = Metrics()
+    metrics = OperatorMetrics()
     metrics.started({**RUNNING, "automl": "x"})
     assert "dino_job_queue_seconds_count 0.0" in metrics.text().decode()
 
 
 @pytest.mark.parametrize("progress", [{"stagingSeconds": 40.5}, {}, None, {"stagingSeconds": "?"}])
 def test_staging_is_told_once_at_the_end(progress: Object | None) -> None:
-    metrics = Metrics()
+    metrics = OperatorMetrics()
     metrics.ended(KIND, {**COMPLETE, "progress": progress})
     known = progress == {"stagingSeconds": 40.5}
     text = metrics.text().decode()

@@ -25,7 +25,7 @@ from dino_operator.runtime.client import ApiError, Client, configuration, path
 from dino_operator.runtime.keys import Kind
 from dino_operator.runtime.lease import Lease, Terms
 from dino_operator.runtime.loop import Operator, Options
-from dino_operator.runtime.metrics import Metrics
+from dino_operator.runtime.metrics import OperatorMetrics
 from dino_operator.runtime.server import Server
 from tests.builders import a_job
 from tests.statuses import (
@@ -165,7 +165,7 @@ class NoApi:
 
 
 async def test_pages() -> None:
-    operator = Operator(NoApi(), Settings("t"), Options(), Metrics())  # type: ignore[arg-type]
+    operator = Operator(NoApi(), Settings("t"), Options(), OperatorMetrics())  # type: ignore[arg-type]
     job = a_job().status(RUNNING).obj()
     operator.cache.put(Kind.DINOJOBS, job)
     operator.cache.put(Kind.DINOAUTOMLS, a_search_for(a_job()).told("Complete").obj())
@@ -203,7 +203,7 @@ async def test_pages() -> None:
 
 async def test_one_that_stands_by_is_alive_and_ready() -> None:
     """An upgrade waits for pods to be ready, and one that waits for a Lease is as it should be."""
-    operator = Operator(NoApi(), Settings("t"), Options(), Metrics())  # type: ignore[arg-type]
+    operator = Operator(NoApi(), Settings("t"), Options(), OperatorMetrics())  # type: ignore[arg-type]
     lease = Lease(NoApi(), Terms("dino-system", "dino-operator", "one"))  # type: ignore[arg-type]
     server = Server(operator, 0, "127.0.0.1", lease)
     await server.start()
@@ -222,7 +222,7 @@ async def test_one_that_stands_by_is_alive_and_ready() -> None:
 
 async def test_a_stuck_key_is_trouble() -> None:
     options = Options(stuck_after=-1)
-    operator = Operator(NoApi(), Settings("t"), options, Metrics())  # type: ignore[arg-type]
+    operator = Operator(NoApi(), Settings("t"), options, OperatorMetrics())  # type: ignore[arg-type]
     assert "has waited" in operator.trouble
     await operator.stop()
 
@@ -324,7 +324,7 @@ async def test_the_proxy_of_the_environment_is_not_asked(
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    client = Client(await configuration(), Metrics())
+    client = Client(await configuration(), OperatorMetrics())
     assert await client.served() == {"dinojobs"}
     await client.close()
     await runner.cleanup()

@@ -8,10 +8,10 @@ import pytest
 
 from dino_api import rfc3339
 from dino_operator.plan.model import Condition, Object, Settings, is_true
-from dino_operator.runtime.cache import Cache
+from dino_operator.runtime.cache import ObjectCache
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.keys import Key, Kind
-from dino_operator.runtime.metrics import Metrics
+from dino_operator.runtime.metrics import OperatorMetrics
 from dino_operator.runtime.reconcile import Reconciler
 from tests.builders import a_child, a_job, a_preflight
 from tests.unit.plan_world import Countdown, Crash, World
@@ -27,11 +27,11 @@ class Bench:
 
     def __init__(self) -> None:
         self.world = World()
-        self.metrics = Metrics()
+        self.metrics = OperatorMetrics()
         self.restart()
 
     def restart(self) -> None:
-        self.cache = Cache()
+        self.cache = ObjectCache()
         self.reconciler = Reconciler(
             self.cache, self.world, Settings("trainer:1"), self.metrics, lambda: self.world.now
         )
@@ -148,7 +148,7 @@ async def test_a_late_plan_does_not_take_back_the_end() -> None:
     bench.world.control_jobs()
     await bench.work()
     bench.restart()
-    late = Cache()
+    late = ObjectCache()
     late.put(Kind.DINOJOBS, past)
     late.put(Kind.JOBS, a_child(a_job().uid(past["metadata"]["uid"])).obj())
     bench.reconciler._cache = late

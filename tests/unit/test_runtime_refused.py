@@ -14,7 +14,7 @@ from dino_operator.plan.model import Condition, Delete, Object, Patch
 from dino_operator.runtime.client import ApiError, _decode
 from dino_operator.runtime.katib import Katib
 from dino_operator.runtime.keys import Key, Kind
-from dino_operator.runtime.writes import Refused
+from dino_operator.runtime.writes import RequestRefused
 from tests.unit.refusals import INVALID, TERMINATING, WAITED_FOR, Answer
 from tests.unit.search_builders import a_search
 from tests.unit.test_runtime_reconcile import KEY, Bench
@@ -52,7 +52,7 @@ class Refusing(Bench):
     async def pursue(self, times: int = 1) -> None:
         for _ in range(times):
             self.see()
-            with suppress(Refused):
+            with suppress(RequestRefused):
                 await self.reconciler.reconcile(self.key)
 
     @property
@@ -90,7 +90,7 @@ async def test_every_kind_of_child_and_every_kind_of_refusal(answer: Answer, kin
     bench = Refusing(kind, answer=answer)
     await reached(bench, kind)
     bench.see()
-    with pytest.raises(Refused):  # so that the queue has it tried again, later and later
+    with pytest.raises(RequestRefused):  # so that the queue has it tried again, later and later
         await bench.reconciler.reconcile(KEY)
     assert bench.running().reason == answer.judged
     assert f"refuses {kind} " in bench.running().message
@@ -286,7 +286,7 @@ async def test_a_job_that_went_meanwhile_is_forgotten() -> None:
             bench.world.remove(Kind.DINOJOBS, bench.world.things[Kind.DINOJOBS]["x"])
 
     bench.reconciler.refresh = late  # type: ignore[method-assign]
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         await bench.reconciler.reconcile(KEY)
     bench.reconciler.refresh = refresh  # type: ignore[method-assign]
     assert await bench.reconciler.reconcile(KEY) is None, "nothing is left to do"

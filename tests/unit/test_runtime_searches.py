@@ -15,7 +15,7 @@ from dino_operator.runtime.client import OURS, ApiError
 from dino_operator.runtime.katib import Katib, KatibObjects
 from dino_operator.runtime.keys import Key, Kind
 from dino_operator.runtime.loop import Operator, Options
-from dino_operator.runtime.metrics import Metrics
+from dino_operator.runtime.metrics import OperatorMetrics
 from tests.builders import a_child, a_job, at
 from tests.patience import LONG
 from tests.unit.plan_searches import a_search_for
@@ -202,7 +202,7 @@ class OldApi:
 
 
 def an_operator(api: OldApi) -> Operator:
-    return Operator(api, Settings("t"), Options(workers=0), Metrics())  # type: ignore[arg-type]
+    return Operator(api, Settings("t"), Options(workers=0), OperatorMetrics())  # type: ignore[arg-type]
 
 
 async def test_it_runs_without_the_crd_of_searches_and_notices_it(

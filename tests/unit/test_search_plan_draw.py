@@ -14,7 +14,7 @@ from dino_api.resources.dinoautoml import Algorithm, KnownTrial
 from dino_operator.plan.search.samplers import grid, tpe
 from dino_operator.plan.search.samplers.draw import draw
 from dino_operator.plan.search.samplers.observations import Space, defaults, observations_of
-from dino_operator.plan.search.samplers.prior import FAVOUR, Axis, choice_at
+from dino_operator.plan.search.samplers.prior import FAVOUR, Dimension, choice_at
 from dino_operator.plan.search.trials.trial import Trial
 from tests.unit.search_builders import (
     DROPOUT,
@@ -79,7 +79,7 @@ def test_startup_spreads_over_every_parameter() -> None:
     for first in (1, 9):
         drawn = [draw(SPACE, algorithm, number, []) for number in range(first, first + 8)]
         for one in SPACE[:2]:
-            shares = sorted(Axis(one).share(each[one.path]) for each in drawn)
+            shares = sorted(Dimension(one).share(each[one.path]) for each in drawn)
             assert [int(share * 8 - 1e-3) for share in shares] == list(range(8))
 
 
@@ -213,7 +213,7 @@ RANGES = st.sampled_from(
 @settings(max_examples=150, deadline=None)
 @given(RANGES, st.floats(0, 1), st.booleans())
 def test_a_place_in_the_prior_is_a_value_of_the_range(one: dict, share: float, even: bool) -> None:
-    axis = Axis(*a_space(one), even)
+    axis = Dimension(*a_space(one), even)
     found = axis.value(share)
     assert axis.low <= found <= axis.high
     assert isinstance(found, int) == (one["path"] in ("model.num_queries", "model.enc_layers"))
@@ -224,7 +224,7 @@ def test_a_place_in_the_prior_is_a_value_of_the_range(one: dict, share: float, e
 
 def test_both_ends_of_a_range_can_be_drawn() -> None:
     for one in (LR, DROPOUT, QUERIES):
-        axis = Axis(*a_space(one))
+        axis = Dimension(*a_space(one))
         assert (axis.value(0), axis.value(1)) == pytest.approx((axis.low, axis.high), rel=1e-3)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dino_api.problem import render
-from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
+from dino_api.resources.dinoautoml import DinoAutoMLSpec, SmokeProfile
 from dino_api.rules.catalogue import catalogue
 from dino_api.rules.search import SEARCH_RULES
 from dino_api.search import InvalidSearch, default_space, resolve_search, searchable
@@ -108,7 +108,7 @@ def test_the_profiles_own_values_may_be_given() -> None:
 
 def test_a_profile_that_the_installation_lacks_is_named() -> None:
     with pytest.raises(InvalidSearch, match=r"automl\.profile\.validationUri"):
-        resolve_search(spec(template={"datasets": None}), Profile(train_uri="s3://a/b"))
+        resolve_search(spec(template={"datasets": None}), SmokeProfile(train_uri="s3://a/b"))
 
 
 def test_few_trials_need_no_parallel_trials() -> None:

@@ -15,7 +15,7 @@ import pytest
 from dino_api import failures
 from dino_api.loading import load
 from dino_api.names import Action, FailureReason
-from dino_api.result import Comparison, Metrics, ModelFile, Result, Scored
+from dino_api.result import Metrics, ModelComparison, ModelFile, Result, ScoredModel
 from dino_trainer.command import launch
 from dino_trainer.command.cli import main
 from dino_trainer.command.previous_run import source_digest
@@ -149,8 +149,8 @@ def test_after_a_failure_the_spec_may_be_corrected(evaluation: Evaluation) -> No
 
 
 def test_what_a_failed_gate_found_out_is_kept(evaluation: Evaluation) -> None:
-    sides = [Scored(format=kind, mAP=value) for kind, value in (("onnx", 0.5), ("onnx", 0.4))]
-    comparison = Comparison(reference=sides[0], candidate=sides[1], loss=0.1, max_loss=0.005)
+    sides = [ScoredModel(format=kind, mAP=value) for kind, value in (("onnx", 0.5), ("onnx", 0.4))]
+    comparison = ModelComparison(reference=sides[0], candidate=sides[1], loss=0.1, max_loss=0.005)
 
     def fail(spec: Any, context: RunContext) -> Result:
         (context.output.dir / "report.html").write_text("why")

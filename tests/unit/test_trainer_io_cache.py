@@ -25,15 +25,15 @@ from botocore.exceptions import ResponseStreamingError
 
 from dino_trainer.data import lock as lock_module
 from dino_trainer.data.archive import take_in
-from dino_trainer.data.byte_streams import Buffered, Fetch, FetchedInParts, Inflated
-from dino_trainer.data.cache import Cache
+from dino_trainer.data.byte_streams import Fetch, FetchedInParts, GzipReader, ReadAhead
+from dino_trainer.data.cache import DataCache
 from dino_trainer.data.image_store import Member
 from dino_trainer.data.lock import Lock
 from dino_trainer.data.stage import stage
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.s3 import S3Store
-from dino_trainer.storage.store import Entry
+from dino_trainer.storage.store import StoreEntry
 from tests.unit.coco_builders import a_folder, an_archive, jpeg, pack
 from tests.unit.s3_server import BUCKET, S3Server
 
@@ -63,7 +63,7 @@ def test_an_entry_is_built_once_by_whoever_comes_first(tmp_path: Path) -> None:
     said: list[str] = []
 
     def job(_: int) -> str:
-        entry = Cache(tmp_path, said.append).once("objects/a", "it", slowly(0.3, log))
+        entry = DataCache(tmp_path, said.append).once("objects/a", "it", slowly(0.3, log))
         return (entry / "file").read_text()
 
     with ThreadPoolExecutor(4) as pool:
@@ -79,7 +79,7 @@ def left_over(root: Path) -> list[Path]:
 
 
 def test_a_writer_that_fails_leaves_nothing_and_the_next_one_writes(tmp_path: Path) -> None:
-    cache = Cache(tmp_path, quiet)
+    cache = DataCache(tmp_path, quiet)
 
     def fail(into: Path) -> None:
         (into / "half").write_text("x")
@@ -102,7 +102,7 @@ def at_work(root: Path, host: str = "") -> BaseProcess:
     def work() -> None:
         if host:
             socket.gethostname = lambda: host
-        with Cache(root, quiet).writing("objects/a", "it") as scratch:
+        with DataCache(root, quiet).writing("objects/a", "it") as scratch:
             (scratch / "half").write_text("x")
             time.sleep(600)
 
@@ -117,7 +117,7 @@ def test_a_dead_writer_on_this_machine_is_succeeded_at_once(tmp_path: Path) -> N
     killed(at_work(tmp_path))
     assert len(left_over(tmp_path)) == 2
     began = time.monotonic()
-    Cache(tmp_path, quiet).once("objects/a", "it", slowly(0, []))
+    DataCache(tmp_path, quiet).once("objects/a", "it", slowly(0, []))
     assert time.monotonic() - began < lock_module.STALE_SECONDS / 2
     assert left_over(tmp_path) == [], "with what it left half done"
 
@@ -136,7 +136,7 @@ def test_a_writer_elsewhere_is_succeeded_once_it_shows_no_life(
 
     timer = threading.Timer(5, die)
     timer.start()
-    Cache(tmp_path, quiet).once("objects/a", "it", slowly(0, []))
+    DataCache(tmp_path, quiet).once("objects/a", "it", slowly(0, []))
     assert death, "not while it was alive"
     assert time.monotonic() - death[0] > 2
     assert left_over(tmp_path) == []
@@ -167,7 +167,7 @@ def test_waiting_can_be_ended(tmp_path: Path) -> None:
         raise TrainerError("Preempted", "Stopped while staging the data.")
 
     with pytest.raises(TrainerError, match="Stopped"):
-        Cache(tmp_path, stop).once("objects/a", "it", slowly(0, []))
+        DataCache(tmp_path, stop).once("objects/a", "it", slowly(0, []))
     killed(other)
 
 
@@ -176,12 +176,12 @@ def test_the_locks_of_earlier_releases_lie_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "locks").mkdir()
     held = tmp_path / "locks" / "objects-a"
     held.write_text("other 1 another-node")
-    Cache(tmp_path, quiet).once("objects/a", "it", slowly(0, []))
+    DataCache(tmp_path, quiet).once("objects/a", "it", slowly(0, []))
     assert held.exists()
 
 
 def test_a_note_that_is_no_json_is_no_note(tmp_path: Path) -> None:
-    cache = Cache(tmp_path, quiet)
+    cache = DataCache(tmp_path, quiet)
     assert cache.note("a") is None
     cache.write_note("a", {"sha256": "x"})
     assert cache.note("a") == {"sha256": "x"}
@@ -351,7 +351,7 @@ def test_an_object_goes_on_where_it_broke_off(
     assert isinstance(store, S3Store)
     asked, plain = [], store._open
 
-    def opened(s3: Any, entry: Entry, start: int, end: int) -> Any:
+    def opened(s3: Any, entry: StoreEntry, start: int, end: int) -> Any:
         asked.append(start)
         body = plain(s3, entry, start, end)
         return Breaking(body) if len(asked) == 1 else body
@@ -495,7 +495,7 @@ def test_leaving_a_stream_drops_what_is_under_way() -> None:
 
 def test_a_pumped_stream_is_what_it_pumps() -> None:
     content = random.Random(0).randbytes(3 << 20)
-    with Buffered(io.BytesIO(content)) as stream:
+    with ReadAhead(io.BytesIO(content)) as stream:
         assert b"".join(iter(lambda: bytes(stream.read(100_001)), b"")) == content
         assert stream.read(1) == b"", "at the end it stays there"
 
@@ -508,13 +508,13 @@ def test_a_pumped_stream_tells_errors_after_what_came_before_and_may_be_left() -
         def fail(self) -> bytes:
             raise TrainerError("StorageUnavailable", "away")
 
-    with Buffered(Breaks(bytes(1000))) as stream:
+    with ReadAhead(Breaks(bytes(1000))) as stream:
         assert stream.read(2000) == bytes(1000)
         for _ in range(2):
             with pytest.raises(TrainerError, match="away"):
                 stream.read(1)
     before = threading.active_count()
-    with Buffered(io.BytesIO(bytes(64 << 20))) as stream:
+    with ReadAhead(io.BytesIO(bytes(64 << 20))) as stream:
         assert len(stream.read(10)) == 10
     assert threading.active_count() == before
 
@@ -524,7 +524,7 @@ def test_a_pumped_stream_tells_errors_after_what_came_before_and_may_be_left() -
 def test_gzip_streams(members: int, padding: int) -> None:
     parts = [random.Random(n).randbytes(70_000) + bytes(3 << 20) for n in range(members)]
     packed = b"".join(gzip.compress(part, 1) for part in parts) + bytes(padding)
-    stream = Inflated(io.BytesIO(packed))
+    stream = GzipReader(io.BytesIO(packed))
     digest = hashlib.sha256()
     while block := stream.read(100_000):
         assert len(block) <= 100_000

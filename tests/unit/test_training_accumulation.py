@@ -12,7 +12,7 @@ import torch
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.data.loader import train_loader
 from dino_trainer.data.sampler import TrainPlan
-from dino_trainer.data.splits import Data, load_data
+from dino_trainer.data.splits import TrainingData, load_data
 from dino_trainer.distributed import World
 from dino_trainer.errors import TrainerError
 from dino_trainer.spec.micro_batch import micro_batch_size
@@ -64,7 +64,7 @@ class Peer(World):
         return [self.boxes, 0.0]
 
 
-def a_run(spec: ExperimentSpec, world: World) -> tuple[Run, Data]:
+def a_run(spec: ExperimentSpec, world: World) -> tuple[Run, TrainingData]:
     context = a_context(spec, Recorder())
     data = load_data(spec, context)
     built = prepare_run(spec, context, data, None)
@@ -72,7 +72,7 @@ def a_run(spec: ExperimentSpec, world: World) -> tuple[Run, Data]:
     return built, data
 
 
-def gradients(built: Run, data: Data, plan: TrainPlan) -> list[torch.Tensor]:
+def gradients(built: Run, data: TrainingData, plan: TrainPlan) -> list[torch.Tensor]:
     """Of the first step, before clipping."""
     batches = next(iter(train_loader(data.train, built.spec.dataset, plan, built.world.rank)))
     boxes, _ = built.world.reduce([step.boxes_in(batches), 0])

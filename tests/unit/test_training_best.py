@@ -17,7 +17,7 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.model_files import checkpoint
 from dino_trainer.storage.files import sha256_of
 from dino_trainer.train import loop
-from dino_trainer.train.best import Kept, Standing
+from dino_trainer.train.best import KeptValidation, Standing
 from dino_trainer.train.keeper import OutputKeeper
 from tests.unit.training_builders import (
     Recorder,
@@ -93,9 +93,9 @@ def test_patience_counts_validations_without_progress(scores, delta, waited) -> 
 
 def test_the_k_best_are_kept_and_the_others_dropped() -> None:
     standing = a_standing([0.1, 0.3, 0.3], checkpointer={"save_top_k": 2})
-    assert standing.kept == [Kept(2, 0.3), Kept(3, 0.3)]
+    assert standing.kept == [KeptValidation(2, 0.3), KeptValidation(3, 0.3)]
     standing.enter(4, Metrics(mAP=0.5))
-    assert standing.rank(4) == (Kept(4, 0.5), [Kept(3, 0.3)])
+    assert standing.rank(4) == (KeptValidation(4, 0.5), [KeptValidation(3, 0.3)])
     standing.enter(5, Metrics(mAP=0.2))
     assert standing.rank(5) == (None, [])
     assert [kept.name for kept in standing.kept] == ["model_epoch_004.pth", "model_epoch_002.pth"]
@@ -104,8 +104,8 @@ def test_the_k_best_are_kept_and_the_others_dropped() -> None:
 def test_an_epoch_that_is_done_again_is_not_kept_twice() -> None:
     standing = a_standing([0.1, 0.3], checkpointer={"save_top_k": 3})
     standing.enter(2, Metrics(mAP=0.2))
-    assert standing.rank(2) == (Kept(2, 0.2), [])
-    assert standing.kept == [Kept(2, 0.2), Kept(1, 0.1)]
+    assert standing.rank(2) == (KeptValidation(2, 0.2), [])
+    assert standing.kept == [KeptValidation(2, 0.2), KeptValidation(1, 0.1)]
 
 
 def test_a_standing_survives_a_checkpoint() -> None:

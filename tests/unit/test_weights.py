@@ -20,7 +20,7 @@ from dino_trainer.command.cli import main
 from dino_trainer.model import build_dino, load_backbone_weights
 from dino_trainer.model.backbone_names import RESNETS, TAO
 from dino_trainer.model_files import published_weights
-from dino_trainer.model_files.published_weights import Published, published
+from dino_trainer.model_files.published_weights import PublishedWeights, published
 
 PAGE = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text()
 NOT_PUBLISHED = "vit_large_nvdinov2"
@@ -56,7 +56,7 @@ def resnet(tmp_path: Path, hub: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def publish(monkeypatch: pytest.MonkeyPatch, *urls: str) -> None:
-    found = Published("resnet_18", urls, "bsd-3-clause")
+    found = PublishedWeights("resnet_18", urls, "bsd-3-clause")
     monkeypatch.setattr(weights, "published", lambda backbone: replace(found, backbone=backbone))
 
 

@@ -16,7 +16,7 @@ HEAD = 512
 """So many bytes show it. Of a file that is longer, the last character may be cut."""
 
 
-class Kind(StrEnum):
+class Signature(StrEnum):
     """What strangers' files are. The value completes `it is …`."""
 
     LFS = "a Git LFS pointer"
@@ -46,44 +46,54 @@ class Kind(StrEnum):
     APPLE_DOUBLE = "what macOS puts beside a file (its name begins with ._)"
 
 
-PICTURES = (Kind.PNG, Kind.JPEG, Kind.GIF)
-COMPRESSED = (Kind.GZIP, Kind.BZIP2, Kind.XZ, Kind.ZSTD, Kind.SEVEN_ZIP, Kind.RAR)
-TEXTS = (Kind.JSON, Kind.TEXT)
+PICTURES = (Signature.PNG, Signature.JPEG, Signature.GIF)
+COMPRESSED = (
+    Signature.GZIP,
+    Signature.BZIP2,
+    Signature.XZ,
+    Signature.ZSTD,
+    Signature.SEVEN_ZIP,
+    Signature.RAR,
+)
+TEXTS = (Signature.JSON, Signature.TEXT)
 """What is known by its characters alone; some formats of pictures are text, too."""
 
-_BEGINNINGS: tuple[tuple[bytes, Kind], ...] = (
-    (b"version https://git-lfs", Kind.LFS),
-    (b"PK\x03\x04", Kind.ZIP),
-    (b"PK\x05\x06", Kind.EMPTY_ZIP),
-    (b"\x1f\x8b", Kind.GZIP),
-    (b"BZh", Kind.BZIP2),
-    (b"\xfd7zXZ\x00", Kind.XZ),
-    (b"\x28\xb5\x2f\xfd", Kind.ZSTD),
-    (b"7z\xbc\xaf\x27\x1c", Kind.SEVEN_ZIP),
-    (b"Rar!", Kind.RAR),
-    (b"\x89PNG", Kind.PNG),
-    (b"\xff\xd8\xff", Kind.JPEG),
-    (b"GIF8", Kind.GIF),
-    (b"%PDF", Kind.PDF),
-    (b"%!PS", Kind.POSTSCRIPT),
-    (b"\x7fELF", Kind.PROGRAM),
-    (b"\x89HDF\r\n\x1a\n", Kind.HDF5),
-    (b"ftrt", Kind.ENGINE),
-    (b"ptrt", Kind.ENGINE),
-    (b"\x93NUMPY", Kind.NUMPY),
-    (b"GGUF", Kind.GGUF),
-    (b"\x00\x05\x16\x07", Kind.APPLE_DOUBLE),
+_BEGINNINGS: tuple[tuple[bytes, Signature], ...] = (
+    (b"version https://git-lfs", Signature.LFS),
+    (b"PK\x03\x04", Signature.ZIP),
+    (b"PK\x05\x06", Signature.EMPTY_ZIP),
+    (b"\x1f\x8b", Signature.GZIP),
+    (b"BZh", Signature.BZIP2),
+    (b"\xfd7zXZ\x00", Signature.XZ),
+    (b"\x28\xb5\x2f\xfd", Signature.ZSTD),
+    (b"7z\xbc\xaf\x27\x1c", Signature.SEVEN_ZIP),
+    (b"Rar!", Signature.RAR),
+    (b"\x89PNG", Signature.PNG),
+    (b"\xff\xd8\xff", Signature.JPEG),
+    (b"GIF8", Signature.GIF),
+    (b"%PDF", Signature.PDF),
+    (b"%!PS", Signature.POSTSCRIPT),
+    (b"\x7fELF", Signature.PROGRAM),
+    (b"\x89HDF\r\n\x1a\n", Signature.HDF5),
+    (b"ftrt", Signature.ENGINE),
+    (b"ptrt", Signature.ENGINE),
+    (b"\x93NUMPY", Signature.NUMPY),
+    (b"GGUF", Signature.GGUF),
+    (b"\x00\x05\x16\x07", Signature.APPLE_DOUBLE),
 )
 # Possessive: of many comments, each way to read them would else be tried.
 _BEFORE = rb"(?>\s*(?:<!--.*?-->|<\?xml.*?\?>))*+\s*"
-_MARKUP: tuple[tuple[re.Pattern[bytes], Kind], ...] = (
-    (re.compile(_BEFORE + rb"<(?:!doctype\s+html|html|head|body)\b", re.I | re.S), Kind.HTML),
-    (re.compile(_BEFORE + rb"<(?:!doctype\s+svg|svg)\b", re.I | re.S), Kind.SVG),
-    (re.compile(rb"\s*<(?:\?xml|Error\b)"), Kind.XML),
+_MARKUP: tuple[tuple[re.Pattern[bytes], Signature], ...] = (
+    (
+        re.compile(_BEFORE + rb"<(?:!doctype\s+html|html|head|body)\b", re.I | re.S),
+        Signature.HTML,
+    ),
+    (re.compile(_BEFORE + rb"<(?:!doctype\s+svg|svg)\b", re.I | re.S), Signature.SVG),
+    (re.compile(rb"\s*<(?:\?xml|Error\b)"), Signature.XML),
 )
 
 
-def kind_of_bytes(head: bytes) -> Kind | None:
+def kind_of_bytes(head: bytes) -> Signature | None:
     """The kind; None for no known one. head: the first `HEAD` bytes, or all of a shorter file."""
     for begins, kind in _BEGINNINGS:
         if head.startswith(begins):
@@ -94,7 +104,7 @@ def kind_of_bytes(head: bytes) -> Kind | None:
             return kind
     if not is_text(head):
         return None
-    return Kind.JSON if start.lstrip().startswith((b"{", b"[")) else Kind.TEXT
+    return Signature.JSON if start.lstrip().startswith((b"{", b"[")) else Signature.TEXT
 
 
 def is_text(head: bytes) -> bool:

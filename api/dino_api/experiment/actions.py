@@ -18,21 +18,19 @@ from dino_api.base import (
     Bool,
     Float,
     Int,
-    IsWhole,
     Note,
     Section,
     key,
 )
 from dino_api.experiment.dataset import Folders, Side
 from dino_api.experiment.model import ModelConfig
+from dino_api.experiment.train import VISIBLE_DEVICES, Device
 
 Text = Annotated[str, Field(max_length=SHORT)]
-Device = Annotated[int, Field(ge=0, le=1024), IsWhole]
 
 _PARENT, _OUTPUT = "spec.parent", "spec.output.uri"
 _GPUS = "spec.resources.gpus"
 _SIZE = "the model's own fixed size, else as training validated"
-_VISIBLE = "CUDA_VISIBLE_DEVICES chooses the device"
 
 
 def model_key(text: str) -> Any:
@@ -55,11 +53,11 @@ def _side(name: str) -> Any:
 
 
 def _devices() -> Any:
-    return key(lambda: [0], "Device numbers.", dead=_VISIBLE, resource=_GPUS, size=64)
+    return key(lambda: [0], "Device numbers.", dead=VISIBLE_DEVICES, resource=_GPUS, size=64)
 
 
 def _device() -> Any:
-    return key(0, "Device number.", dead=_VISIBLE, resource=_GPUS, ge=0, le=1024)
+    return key(0, "Device number.", dead=VISIBLE_DEVICES, resource=_GPUS, ge=0, le=1024)
 
 
 class EvaluateConfig(Section):

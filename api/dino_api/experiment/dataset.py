@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from dino_api.actions import Data, reading
+from dino_api.actions import DatasetSplit, reading
 from dino_api.base import REPORTED_URI, Bool, Float, Int, IsNumber, IsWhole, Section, key
 from dino_api.result import MOST_CLASSES
 
@@ -29,7 +29,12 @@ _DATASETS = "spec.datasets"
 _ANNOTATED = tuple(
     dict.fromkeys(
         action
-        for part in (Data.TRAIN, Data.VALIDATION, Data.TEST, Data.CALIBRATION)
+        for part in (
+            DatasetSplit.TRAIN,
+            DatasetSplit.VALIDATION,
+            DatasetSplit.TEST,
+            DatasetSplit.CALIBRATION,
+        )
         for action in reading(part)
     )
 )
@@ -157,14 +162,14 @@ class DatasetConfig(Section):
         None,
         "Training data.",
         resource=f"{_DATASETS}.train",
-        only=reading(Data.TRAIN),
+        only=reading(DatasetSplit.TRAIN),
         size=100,
     )
     val_data_sources: list[DataSource] | None = key(
         None,
         "Validation data. Absent: the training data is used, which flatters the result.",
         resource=f"{_DATASETS}.validation",
-        only=reading(Data.VALIDATION),
+        only=reading(DatasetSplit.VALIDATION),
         size=100,
     )
     test_data_sources: Sources | None = key(
@@ -172,21 +177,21 @@ class DatasetConfig(Section):
         "Data that `dino evaluate` scores. export, gen_trt_engine and quantize compare the model "
         "that they made with the one that they were given on it. One source, or a list.",
         resource=f"{_DATASETS}.test",
-        only=reading(Data.TEST),
+        only=reading(DatasetSplit.TEST),
         size=100,
     )
     infer_data_sources: InferDataSource | None = key(
         None,
         "Images and class names of `dino inference`.",
         resource=f"{_DATASETS}.inference",
-        only=reading(Data.INFERENCE),
+        only=reading(DatasetSplit.INFERENCE),
     )
     quant_calibration_data_sources: Sources | None = key(
         None,
         "Images that `dino quantize` and INT8 engines take value ranges from. One source, or a "
         "list.",
         resource=f"{_DATASETS}.calibration",
-        only=reading(Data.CALIBRATION),
+        only=reading(DatasetSplit.CALIBRATION),
         size=100,
     )
     num_classes: Classes | None = key(
@@ -226,7 +231,7 @@ class DatasetConfig(Section):
         None,
         "Category ids that are scored, by validation and after. Absent: all. TAO's template says "
         "[1], which scores one class only.",
-        only=(*reading(Data.VALIDATION), *reading(Data.TEST)),
+        only=(*reading(DatasetSplit.VALIDATION), *reading(DatasetSplit.TEST)),
         min_length=1,
         size=1000,
     )

@@ -36,7 +36,7 @@ _VARIABLE = re.compile(r"(?:^|(?<=/))\$[A-Za-z_]\w*(?=/|$)")
 _FILL_IN = "Write the value itself, or give it on the command line as KEY=VALUE."
 
 
-class _Unresolved(ValueError):
+class _UnresolvedReference(ValueError):
     """A text that stands for nothing; rule and remedy as in a Problem."""
 
     def __init__(self, rule: str, remedy: str, id: str = "interpolation") -> None:
@@ -82,14 +82,14 @@ class _Resolver:
                 return _GONE if any(value is _GONE for value in items) else items
             try:
                 return self.value(node, loc)
-            except _Unresolved as error:
+            except _UnresolvedReference as error:
                 problems.append(_problem(error, node, loc, action))
                 return _GONE
 
         return each(self.root, ()), problems
 
     def value(self, node: Any, loc: Loc) -> Any:
-        """What a value stands for. Raises _Unresolved."""
+        """What a value stands for. Raises _UnresolvedReference."""
         self._count()
         if isinstance(node, Mapping):
             return {name: self.value(each, (*loc, name)) for name, each in node.items()}
@@ -105,12 +105,12 @@ class _Resolver:
 
     @contextmanager
     def _entered(self, loc: Loc) -> Iterator[None]:
-        """While a reference is followed. Raises _Unresolved where it is being followed already."""
+        """While a reference is followed. Raises _UnresolvedReference where it already is."""
         if loc in self.open:
             way = " -> ".join(dotted(each) for each in [*self.open[self.open.index(loc) :], loc])
-            raise _Unresolved(f"refers to itself ({way})", "Give one of them a value.")
+            raise _UnresolvedReference(f"refers to itself ({way})", "Give one of them a value.")
         if len(self.open) >= DEEPEST:
-            raise _Unresolved(f"goes through more than {DEEPEST} references", _FILL_IN)
+            raise _UnresolvedReference(f"goes through more than {DEEPEST} references", _FILL_IN)
         self.open.append(loc)
         try:
             yield
@@ -120,7 +120,7 @@ class _Resolver:
     def _count(self) -> None:
         self.count += 1
         if self.count > MOST_VALUES:
-            raise _Unresolved(f"makes the spec longer than {MOST_VALUES} values", _FILL_IN)
+            raise _UnresolvedReference(f"makes the spec longer than {MOST_VALUES} values", _FILL_IN)
 
     def _joined(self, pieces: list[str | _Reference], loc: Loc) -> Any:
         if len(pieces) == 1 and isinstance(pieces[0], _Reference):
@@ -129,7 +129,9 @@ class _Resolver:
         for piece in pieces:
             text += piece if isinstance(piece, str) else self._as_text(piece, loc)
             if len(text) > LONGEST:
-                raise _Unresolved(f"makes a text of more than {LONGEST} characters", _FILL_IN)
+                raise _UnresolvedReference(
+                    f"makes a text of more than {LONGEST} characters", _FILL_IN
+                )
         return text
 
     def _as_text(self, reference: _Reference, loc: Loc) -> str:
@@ -137,7 +139,7 @@ class _Resolver:
         if isinstance(value, Mapping | list):
             what = "a list" if isinstance(value, list) else "a section"
             rule = f"has ${{{reference.inner}}} within a text, and that is {what}"
-            raise _Unresolved(rule, "Refer to one value of it.")
+            raise _UnresolvedReference(rule, "Refer to one value of it.")
         return str(value)
 
     def _target(self, reference: _Reference, loc: Loc) -> Any:
@@ -154,7 +156,7 @@ class _Resolver:
             return _default(at, named)
         if node == MISSING:
             rule = f"refers to {named}, which is {MISSING}: its value is still missing"
-            raise _Unresolved(rule, f"Give {named} a value.", "missing-value")
+            raise _UnresolvedReference(rule, f"Give {named} a value.", "missing-value")
         return self.value(node, place)
 
     def _node_at(self, at: Loc) -> tuple[Any, Loc] | None:
@@ -212,7 +214,9 @@ def _closing(text: str, place: int) -> int:
         depth += text.startswith("${", at) - (text[at] == "}")
         if not depth:
             return at
-    raise _Unresolved("has a ${ without its }", "Close it, or write \\${ for the characters.")
+    raise _UnresolvedReference(
+        "has a ${ without its }", "Close it, or write \\${ for the characters."
+    )
 
 
 def _absolute(inner: str, loc: Loc) -> tuple[Loc, str]:
@@ -222,20 +226,22 @@ def _absolute(inner: str, loc: Loc) -> tuple[Loc, str]:
     dots = len(path) - len(rest)
     parts = tuple(a or b for a, b in _PARTS.findall(rest))
     if dots > len(loc) or not _PATH.fullmatch(rest):
-        raise _Unresolved(f"has ${{{inner}}}, which names no key", "Write ${section.key}.")
+        raise _UnresolvedReference(f"has ${{{inner}}}, which names no key", "Write ${section.key}.")
     at = (*(loc[:-dots] if dots else ()), *parts)
     shown = (int(part) if _INDEX.fullmatch(str(part)) else part for part in at)
     return at, dotted(tuple(shown))
 
 
 def _default(at: Loc, named: str) -> Any:
-    """The default of a key that nobody gave. Raises _Unresolved for one that there is not."""
+    """The default of a key that nobody gave. Raises _UnresolvedReference for no key."""
     try:
         field = field_at(".".join(map(str, at)))
     except KeyError:
         close = nearest(named)
         hint = f"Did you mean {' or '.join(close)}?" if close else "Variables are not read."
-        raise _Unresolved(f"refers to {named}, and the spec has no such key", hint) from None
+        raise _UnresolvedReference(
+            f"refers to {named}, and the spec has no such key", hint
+        ) from None
     default = field.get_default(call_default_factory=True)
     return default.model_dump(mode="json") if isinstance(default, Section) else default
 
@@ -251,19 +257,19 @@ def _is_key(at: Loc) -> bool:
 
 def _refuse_placeholders(text: str) -> None:
     if text == MISSING:
-        raise _Unresolved(f"is {MISSING}: its value is still missing", "", "missing-value")
+        raise _UnresolvedReference(f"is {MISSING}: its value is still missing", "", "missing-value")
     if match := _TEMPLATE.search(text):
-        raise _Unresolved(f"holds {match[0]}, a template that nobody filled in", _FILL_IN)
+        raise _UnresolvedReference(f"holds {match[0]}, a template that nobody filled in", _FILL_IN)
     if match := _VARIABLE.search(text):
-        raise _Unresolved(f"holds {match[0]}, and variables are not read", _FILL_IN)
+        raise _UnresolvedReference(f"holds {match[0]}, and variables are not read", _FILL_IN)
 
 
-def _resolver(name: str) -> _Unresolved:
+def _resolver(name: str) -> _UnresolvedReference:
     known = "only ${section.key}, another key of the spec, is resolved here"
-    return _Unresolved(f"asks for the resolver {name}, and {known}", _FILL_IN)
+    return _UnresolvedReference(f"asks for the resolver {name}, and {known}", _FILL_IN)
 
 
-def _problem(error: _Unresolved, node: Any, loc: Loc, action: Action) -> Problem:
+def _problem(error: _UnresolvedReference, node: Any, loc: Loc, action: Action) -> Problem:
     got = None if node == MISSING else node
     if _is_read(loc, action):
         remedy = error.remedy or "Give it a value, or leave the key out."

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from dino_api.base import REPORTED_URI, SHORT, URI, Bool, Float, Int, IsWhole, Section, key
 
+VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES chooses the device"
 Device = Annotated[int, Field(ge=0, le=1024), IsWhole]
 Epoch = Annotated[int, Field(ge=1, le=100000), IsWhole]
 ModuleName = Annotated[str, Field(max_length=SHORT)]
@@ -253,7 +254,7 @@ class TrainConfig(Section):
     gpu_ids: list[Device] = key(
         lambda: [0],
         "Device numbers.",
-        dead="CUDA_VISIBLE_DEVICES chooses the device",
+        dead=VISIBLE_DEVICES,
         resource="spec.resources.gpus",
         size=64,
     )

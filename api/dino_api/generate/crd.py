@@ -29,7 +29,7 @@ _REASON = '.status.conditions[?(@.type=="Running")].reason'
 
 
 @dataclass(frozen=True)
-class Kind:
+class CustomResource:
     """One kind of resource.
 
     training: the fields between spec and its TrainingSpec. actions: what it can run.
@@ -70,7 +70,7 @@ class Kind:
         return f"crds/{names.GROUP}_{self.plural}.yaml"
 
 
-JOB = Kind(
+JOB = CustomResource(
     names.KIND,
     names.PLURAL,
     names.SINGULAR,
@@ -98,7 +98,7 @@ JOB = Kind(
     ),
     add_job_rules,
 )
-AUTOML = Kind(
+AUTOML = CustomResource(
     names.AUTOML_KIND,
     names.AUTOML_PLURAL,
     names.AUTOML_SINGULAR,
@@ -125,7 +125,7 @@ AUTOML = Kind(
 KINDS = (JOB, AUTOML)
 
 
-def crd(kind: Kind = JOB) -> Schema:
+def crd(kind: CustomResource = JOB) -> Schema:
     """The whole object, ready to be written as YAML."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -147,7 +147,7 @@ def crd(kind: Kind = JOB) -> Schema:
     }
 
 
-def _version(kind: Kind) -> Schema:
+def _version(kind: CustomResource) -> Schema:
     return {
         "name": names.VERSION,
         "served": True,
@@ -163,7 +163,7 @@ def _column(title: str, kind: str, path: str, wide: bool) -> Schema:
     return column | ({"priority": 1} if wide else {})
 
 
-def root_schema(kind: Kind = JOB) -> Schema:
+def root_schema(kind: CustomResource = JOB) -> Schema:
     """openAPIV3Schema with every rule in it."""
     spec = structural(kind.spec)
     training = spec
@@ -208,7 +208,7 @@ def _describe_template(training: Schema) -> None:
         node["description"] = text
 
 
-def _experiment(outer: Schema, kind: Kind) -> Schema:
+def _experiment(outer: Schema, kind: CustomResource) -> Schema:
     """The experiment's schema: sections that its actions read, keys with their full texts."""
     schema = structural(ExperimentSpec)
     schema["description"] = outer["description"]

@@ -13,7 +13,7 @@ import yaml
 from dino_api import names
 from dino_api.experiment.paths import field_at, section_of, walk
 from dino_api.experiment.spec import ExperimentSpec
-from dino_api.generate.crd import KINDS, Kind, crd
+from dino_api.generate.crd import KINDS, CustomResource, crd
 from dino_api.generate.reference import reference_pages
 from dino_api.generate.rules_page import rules_page
 from dino_api.generate.template import template
@@ -111,12 +111,12 @@ def _yaml(value: Any) -> str:
     return yaml.dump(_compact(value), Dumper=_Dumper, sort_keys=False, width=_WIDTH)
 
 
-def _chart(crds: dict[Kind, str]) -> str:
+def _chart(crds: dict[CustomResource, str]) -> str:
     """The CRDs as a Helm template: their own braces escaped, then the switches around them."""
     return _CHART_HEAD + _MARK + "---\n".join(map(_switched, crds, crds.values())) + _CHART_TAIL
 
 
-def _switched(kind: Kind, text: str) -> str:
+def _switched(kind: CustomResource, text: str) -> str:
     safe = text.replace("{{", '{{ "{{" }}')
     name = f" name: {kind.crd_name}\n"
     return safe.replace(name, name + _CHART_KEEP, 1)

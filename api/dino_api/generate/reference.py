@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dino_api.generate.crd import KINDS, Kind, crd
+from dino_api.generate.crd import KINDS, CustomResource, crd
 from dino_api.names import (
     AUTOML_KIND,
     KIND,
     ConditionReason,
     ConditionType,
-    Described,
+    DocumentedName,
     EventReason,
     FailureReason,
     Phase,
@@ -29,7 +29,7 @@ _ELSEWHERE = {
     f"{AUTOML_KIND}.status.experiment": "Katib's Experiment, where Katib runs the search.",
 }
 """Fields whose inside has a page of its own, or none."""
-_WORDS: tuple[tuple[type[Described], str, str], ...] = (
+_WORDS: tuple[tuple[type[DocumentedName], str, str], ...] = (
     (
         Phase,
         "Phases",
@@ -57,7 +57,7 @@ def reference_pages() -> dict[str, str]:
     }
 
 
-def _kind_page(kind: Kind) -> str:
+def _kind_page(kind: CustomResource) -> str:
     parts = _schema_of(kind)["properties"]
     head = (
         f"# {kind.kind}: all fields\n\n{kind.description} `apiVersion: {crd_version(kind)}`. "
@@ -66,13 +66,13 @@ def _kind_page(kind: Kind) -> str:
     return head + "".join(_part(kind, name, parts[name]) for name in ("spec", "status"))
 
 
-def crd_version(kind: Kind) -> str:
+def crd_version(kind: CustomResource) -> str:
     """`group/version` of the kind."""
     spec = crd(kind)["spec"]
     return f"{spec['group']}/{spec['versions'][0]['name']}"
 
 
-def _part(kind: Kind, name: str, schema: Schema) -> str:
+def _part(kind: CustomResource, name: str, schema: Schema) -> str:
     """The fields of `spec` or `status`: a section for each that has fields of its own."""
     described = schema.get("description", "")
     plain, sections = [], []
@@ -154,7 +154,7 @@ def _words_page() -> str:
     )
 
 
-def _schema_of(kind: Kind) -> Schema:
+def _schema_of(kind: CustomResource) -> Schema:
     schema: Schema = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     return schema
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dino_api.rules.catalogue import Entry, catalogue
+from dino_api.rules.catalogue import CatalogueEntry, catalogue
 
 _HEAD = """\
 # Rules and failures
@@ -34,14 +34,14 @@ _PARTS = (
 
 def rules_page() -> str:
     """The whole page."""
-    parts: dict[str, list[Entry]] = {where: [] for where, _ in _PARTS}
+    parts: dict[str, list[CatalogueEntry]] = {where: [] for where, _ in _PARTS}
     for entry in catalogue():
         parts[entry.where[-1]].append(entry)
     sections = (f"\n## {title}\n\n{_table(parts[where])}" for where, title in _PARTS)
     return _HEAD + "".join(sections)
 
 
-def _table(entries: Iterable[Entry]) -> str:
+def _table(entries: Iterable[CatalogueEntry]) -> str:
     rows = ["| id | severity | where | what | remedy |", "|---|---|---|---|---|"]
     for one in entries:
         cells = (f"`{one.id}`", one.severity, ", ".join(one.where), one.message, one.remedy)

@@ -6,8 +6,10 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from dino_api.actions import DatasetSplit
 from dino_api.base import NOT_BLANK, SHORT, URI, Camel
 
+ImageForm = Literal["coco", "coco_raw"]
 _FORMAT = (
     "coco (default): images are one archive. coco_raw: single files in a folder, slower to fetch."
 )
@@ -25,7 +27,7 @@ class DatasetSource(Camel):
         max_length=URI,
         description="Folder of images and annotations, such as s3://bucket/train. Required.",
     )
-    format: Literal["coco", "coco_raw"] = Field("coco", description=_FORMAT)
+    format: ImageForm = Field("coco", description=_FORMAT)
     images: str | None = Field(None, max_length=SHORT, description=_IMAGES)
     annotations: str = Field(
         "annotations.json",
@@ -55,7 +57,7 @@ class InferenceSource(Camel):
         max_length=URI,
         description="Folder of images and classmap. Required.",
     )
-    format: Literal["coco", "coco_raw"] = Field("coco", description=_FORMAT)
+    format: ImageForm = Field("coco", description=_FORMAT)
     images: str | None = Field(None, max_length=SHORT, description=_IMAGES)
     classmap: str = Field(
         max_length=SHORT,
@@ -104,3 +106,8 @@ class Datasets(Camel):
     inference: InferenceSource | None = Field(
         None, description="Images that inference runs on, and their class names."
     )
+
+    def of(self, part: DatasetSplit) -> list[DatasetSource] | InferenceSource | None:
+        """What is given of a part of the data; empty or None where nothing is."""
+        given: list[DatasetSource] | InferenceSource | None = getattr(self, part)
+        return given

@@ -216,7 +216,7 @@ class TrialCounts(Camel):
     display: str = Field(max_length=NAME, description="Ended and planned trials: 3/20.")
 
 
-class Trial(Camel):
+class TrialRecord(Camel):
     """One trial."""
 
     number: int = Field(ge=0, description="0 is the one with the defaults.")
@@ -237,7 +237,7 @@ class Trial(Camel):
     )
 
 
-class Best(Camel):
+class BestTrial(Camel):
     """The best trial so far."""
 
     trial: str = Field(max_length=253, description="Its name.")
@@ -290,10 +290,12 @@ class DinoAutoMLStatus(Camel):
         default_factory=list, max_length=32, description="What is searched, defaults written out."
     )
     trials: TrialCounts | None = Field(None, description="Trials by state.")
-    history: list[Trial] = Field(
+    history: list[TrialRecord] = Field(
         default_factory=list, max_length=MOST_TRIALS, description="Every trial by number."
     )
-    best: Best | None = Field(None, description="The best trial so far; the winner at the end.")
+    best: BestTrial | None = Field(
+        None, description="The best trial so far; the winner at the end."
+    )
     known: list[KnownTrial] = Field(
         default_factory=list, max_length=MOST_TRIALS, description="What warmStartFrom brought."
     )
@@ -305,7 +307,7 @@ class DinoAutoMLStatus(Camel):
     failure: Failure | None = Field(None, description="Why the search failed.")
 
 
-class Profile(Camel):
+class SmokeProfile(Camel):
     """The installation's smoke profile (Helm values automl.profile): used as a whole or not."""
 
     train_uri: str = Field("", max_length=URI, description="Folder of the training data.")

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from dino_api.actions import ACTIONS, Data
+from dino_api.actions import ACTIONS, DatasetSplit
 from dino_api.base import NAME, NO_NULL, NOT_BLANK, URI, Camel, NumberOrString
 from dino_api.names import API_VERSION, KIND, TRAINS, Action
-from dino_api.resources.datasets import Datasets, DatasetSource
+from dino_api.resources.datasets import Datasets, DatasetSource, InferenceSource
 from dino_api.resources.pod_template import PodTemplate
 from dino_api.resources.status import DinoJobStatus
 from dino_api.result import MOST_CLASSES
@@ -107,7 +107,7 @@ class Resources(Camel):
     )
 
 
-class Cache(Camel):
+class CacheClaim(Camel):
     """Where staged data is kept for later jobs."""
 
     claim_name: str = Field(
@@ -194,7 +194,7 @@ class TrainingSpec(Camel):
     )
     output: OutputTarget = Field(description="Where results go.")
     storage: Storage | None = Field(None, description="How to reach the object store.")
-    cache: Cache | None = Field(
+    cache: CacheClaim | None = Field(
         None,
         description="Where staged data is kept. Absent: the operator's (Helm value "
         "cache.claimName), or else each pod fetches the data itself.",
@@ -279,7 +279,7 @@ def resolve(job: DinoJob) -> dict[str, Any]:
         raise ValueError("spec.datasets.train is missing")
     dataset = _data(data)
     if trains:
-        dataset.setdefault(Data.VALIDATION.key, dataset[Data.TRAIN.key])
+        dataset.setdefault(DatasetSplit.VALIDATION.key, dataset[DatasetSplit.TRAIN.key])
     if spec.num_classes is not None:
         dataset["num_classes"] = spec.num_classes
     if dataset:
@@ -293,11 +293,14 @@ def resolve(job: DinoJob) -> dict[str, Any]:
 
 def _data(data: Datasets) -> dict[str, Any]:
     """The keys of `dataset` for what is given. Admission saw to it that the action reads it."""
-    lists = {each: getattr(data, each) for each in Data if each is not Data.INFERENCE}
-    dataset: dict[str, Any] = {part.key: _sources(given) for part, given in lists.items() if given}
-    if (one := data.inference) is not None:
-        images, names = [one.image_dir()], one.classmap_file()
-        dataset[Data.INFERENCE.key] = {"image_dir": images, "classmap": names}
+    dataset: dict[str, Any] = {}
+    for part in DatasetSplit:
+        given = data.of(part)
+        if isinstance(given, InferenceSource):
+            images, names = [given.image_dir()], given.classmap_file()
+            dataset[part.key] = {"image_dir": images, "classmap": names}
+        elif given:
+            dataset[part.key] = _sources(given)
     return dataset
 
 

@@ -11,10 +11,10 @@ from dino_api.result import (
     MOST_ARTIFACTS,
     Artifact,
     Checkpoint,
-    Comparison,
     Dataset,
     Failure,
     Metrics,
+    ModelComparison,
     ModelFile,
     Progress,
 )
@@ -37,7 +37,7 @@ class Condition(Camel):
     )
 
 
-class Inherited(Camel):
+class Inheritance(Camel):
     """What a job took over from its parent, once and for all."""
 
     model: ModelFile = Field(description="The model that it goes on from.")
@@ -98,7 +98,7 @@ class DinoJobStatus(Camel):
     )
     checkpoint: Checkpoint | None = Field(None, description="The best checkpoint, of training.")
     model: ModelFile | None = Field(None, description="The model that a later job goes on from.")
-    comparison: Comparison | None = Field(
+    comparison: ModelComparison | None = Field(
         None, description="The model that was made beside the one that it was made from."
     )
     artifacts: list[Artifact] = Field(
@@ -108,7 +108,7 @@ class DinoJobStatus(Camel):
     automl: str | None = Field(
         None, max_length=253, description="The DinoAutoML that searches for this job."
     )
-    inherited: Inherited | None = Field(None, description="What spec.parent brought.")
+    inherited: Inheritance | None = Field(None, description="What spec.parent brought.")
     spec_digest: str | None = Field(
         None, max_length=128, description="Digest of the resolved experiment spec."
     )

@@ -29,7 +29,7 @@ _BOTH: tuple[Where, ...] = ("admission", "cli")
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """One rule or failure.
 
     where: admission (the API server refuses the object), cli (the command refuses the spec),
@@ -50,32 +50,40 @@ class Entry:
 
 # What reading a spec finds before any rule about several keys can be asked.
 _READING = (
-    Entry("unknown-key", "error", _BOTH, "A key that does not exist", "Use the nearest name."),
-    Entry("value", "error", _BOTH, "A value of the wrong type or out of its range", "See the key."),
-    Entry("needed", "error", _BOTH, "A key that training needs is not given", "Give it."),
-    Entry(
+    CatalogueEntry(
+        "unknown-key", "error", _BOTH, "A key that does not exist", "Use the nearest name."
+    ),
+    CatalogueEntry(
+        "value", "error", _BOTH, "A value of the wrong type or out of its range", "See the key."
+    ),
+    CatalogueEntry("needed", "error", _BOTH, "A key that training needs is not given", "Give it."),
+    CatalogueEntry(
         "interpolation",
         "error",
         ("cli", "runtime"),
         "A reference such as ${a.b} that stands for nothing, a resolver, or a template",
         "Refer to a key of the spec, or write the value itself.",
     ),
-    Entry(
+    CatalogueEntry(
         "missing-value",
         "error",
         ("cli", "runtime"),
         "A value that is ???, still to be given",
         "Give it, or leave the key out.",
     ),
-    Entry(
+    CatalogueEntry(
         "null",
         "warning",
         ("cli",),
         "A key without a value, which is taken as left out",
         "Give it one.",
     ),
-    Entry("dead-key", "warning", ("cli",), "A key of TAO that has no effect", "Leave it out."),
-    Entry("other-action", "warning", ("cli",), "A section that this action does not read", ""),
+    CatalogueEntry(
+        "dead-key", "warning", ("cli",), "A key of TAO that has no effect", "Leave it out."
+    ),
+    CatalogueEntry(
+        "other-action", "warning", ("cli",), "A section that this action does not read", ""
+    ),
 )
 
 
@@ -97,53 +105,57 @@ def decided() -> Iterator[tuple[tuple[str, ...], str]]:
             yield path, f"{path[-1]} is decided by the resource: use {by}"
 
 
-def catalogue() -> list[Entry]:
+def catalogue() -> list[CatalogueEntry]:
     """All entries: spec, resource, search, data, runtime. Ids are unique."""
     return [*_READING, *_spec(), *_resource(), *_search(), *_data(), *_runtime()]
 
 
-def _spec() -> Iterator[Entry]:
+def _spec() -> Iterator[CatalogueEntry]:
     for rule in RULES:
         where: tuple[Where, ...] = _BOTH if rule.cel else ("cli",)
-        yield Entry(rule.id, rule.severity, where, f"{rule.path} {rule.must}", rule.remedy)
+        yield CatalogueEntry(rule.id, rule.severity, where, f"{rule.path} {rule.must}", rule.remedy)
 
 
-def _resource() -> Iterator[Entry]:
+def _resource() -> Iterator[CatalogueEntry]:
     taken = {rule.id for rule in RULES}
     for rule in (*RESOURCE_RULES, *immutables()):
         path = ".".join(part for part in (rule.scope, rule.path) if part)
         id = f"resource-{rule.id}" if rule.id in taken else rule.id
-        yield Entry(id, "error", ("admission",), f"{path} {rule.must}", _sentence(rule.remedy))
+        yield CatalogueEntry(
+            id, "error", ("admission",), f"{path} {rule.must}", _sentence(rule.remedy)
+        )
     for key, sentence in decided():
         message, _, remedy = sentence.partition(": ")
         message = ".".join(("spec.experiment", *key[:-1], message))
         id = f"{'-'.join(key).replace('_', '-')}-decided"
-        yield Entry(id, "error", ("admission",), message, _sentence(remedy))
+        yield CatalogueEntry(id, "error", ("admission",), message, _sentence(remedy))
 
 
-def _search() -> Iterator[Entry]:
+def _search() -> Iterator[CatalogueEntry]:
     for one in SEARCH_RULES:
         where: tuple[Where, ...] = ("admission", "search") if one.admission else ("search",)
-        yield Entry(one.id, one.severity, where, one.message, one.remedy)
+        yield CatalogueEntry(one.id, one.severity, where, one.message, one.remedy)
     shared = {one.id for one in SEARCH_RULES}
     for rule in (*SEARCH_CEL, *dinoautoml.immutables()):
         if rule.id not in shared:
             path = ".".join(part for part in (rule.scope, rule.path) if part)
             id = rule.id if rule in SEARCH_CEL else f"search-{rule.id}"
             message = f"{path} {rule.must}"
-            yield Entry(id, "error", ("admission",), message, _sentence(rule.remedy))
+            yield CatalogueEntry(id, "error", ("admission",), message, _sentence(rule.remedy))
 
 
-def _data() -> Iterator[Entry]:
+def _data() -> Iterator[CatalogueEntry]:
     for rule in DATA_RULES:
-        yield Entry(rule.id, rule.severity, ("preflight",), rule.title, rule.remedy)
+        yield CatalogueEntry(rule.id, rule.severity, ("preflight",), rule.title, rule.remedy)
 
 
-def _runtime() -> Iterator[Entry]:
+def _runtime() -> Iterator[CatalogueEntry]:
     for rule in failures.TABLE:
         message = _begun(rule.when)
         code = "" if rule.exit_code is None else f" (exit code {rule.exit_code})"
-        yield Entry(rule.reason.value, "error", ("runtime",), f"{message}{code}", rule.remedy)
+        yield CatalogueEntry(
+            rule.reason.value, "error", ("runtime",), f"{message}{code}", rule.remedy
+        )
 
 
 def _sentence(text: str) -> str:

@@ -7,7 +7,13 @@ from typing import Any
 from pydantic import Field
 
 from dino_api.base import Camel
-from dino_api.resources.dinoautoml import Algorithm, Best, KnownTrial, SearchParameter, Trial
+from dino_api.resources.dinoautoml import (
+    Algorithm,
+    BestTrial,
+    KnownTrial,
+    SearchParameter,
+    TrialRecord,
+)
 
 
 class SearchRecord(Camel):
@@ -26,6 +32,6 @@ class SearchRecord(Camel):
     outcome: str = ""
     start_time: str | None = None
     completion_time: str | None = None
-    history: list[Trial] = Field(default_factory=list)
-    best: Best | None = None
+    history: list[TrialRecord] = Field(default_factory=list)
+    best: BestTrial | None = None
     known: list[KnownTrial] = Field(default_factory=list)

@@ -10,7 +10,7 @@ from typing import Any
 from dino_api.experiment.paths import EPOCHS, is_set
 from dino_api.experiment.spec import ExperimentSpec
 from dino_api.problem import Problem, SpecErrors, render
-from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile, SearchParameter
+from dino_api.resources.dinoautoml import DinoAutoMLSpec, SearchParameter, SmokeProfile
 from dino_api.resources.dinojob import TrainingSpec
 from dino_api.rules.resource.dinoautoml import SEARCH
 from dino_api.rules.search import BY_ID
@@ -69,7 +69,7 @@ class Search:
     warnings: list[Problem] = field(default_factory=list)
 
 
-def resolve_search(spec: DinoAutoMLSpec, profile: Profile) -> Search:
+def resolve_search(spec: DinoAutoMLSpec, profile: SmokeProfile) -> Search:
     """The search of a spec. Raises InvalidSearch with all problems where one is an error.
 
     The same spec and profile give the same object, as a plan asks for it again and again.
@@ -80,14 +80,14 @@ def resolve_search(spec: DinoAutoMLSpec, profile: Profile) -> Search:
     raise InvalidSearch(resolved)
 
 
-def _text(model: DinoAutoMLSpec | Profile) -> str:
+def _text(model: DinoAutoMLSpec | SmokeProfile) -> str:
     return model.model_dump_json(by_alias=True, exclude_unset=True)
 
 
 @lru_cache(maxsize=1024)
 def _resolved(spec_text: str, profile_text: str) -> Search | tuple[Problem, ...]:
     spec = DinoAutoMLSpec.model_validate(json.loads(spec_text))
-    profile = Profile.model_validate(json.loads(profile_text))
+    profile = SmokeProfile.model_validate(json.loads(profile_text))
     applied = takes_profile(spec, profile)
     template = fill(spec, profile if applied else None)
     space = tuple(spec.search) or default_space(template.experiment, template.num_classes)

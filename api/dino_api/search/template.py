@@ -14,7 +14,7 @@ from dino_api.loading import left_out, load
 from dino_api.names import WEIGHTS_ALONE, Action
 from dino_api.problem import Problem, SpecErrors
 from dino_api.resources.datasets import Datasets, DatasetSource
-from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
+from dino_api.resources.dinoautoml import DinoAutoMLSpec, SmokeProfile
 from dino_api.resources.dinojob import TrainingSpec
 from dino_api.rules.experiment.model import RANDOM_START
 from dino_api.rules.search import BY_ID
@@ -23,14 +23,14 @@ MONITOR, OBJECTIVE = "train.checkpointer.monitor", "val_mAP50"
 _EXPERIMENT = "spec.template.experiment"
 
 
-def takes_profile(spec: DinoAutoMLSpec, profile: Profile) -> bool:
+def takes_profile(spec: DinoAutoMLSpec, profile: SmokeProfile) -> bool:
     """Whether the smoke profile is meant: it is named, or nothing that it decides is given."""
     if spec.profile is not None:
         return True
     return spec.template.datasets is None and not _differing(spec, profile)
 
 
-def _differing(spec: DinoAutoMLSpec, profile: Profile) -> list[str]:
+def _differing(spec: DinoAutoMLSpec, profile: SmokeProfile) -> list[str]:
     """The fields, besides the datasets, in which the spec says otherwise than the profile."""
     template, fields = spec.template, []
     if template.num_classes is not None:
@@ -49,7 +49,7 @@ def _says(model: BaseModel, name: str, otherwise: int) -> bool:
     return name in model.model_fields_set and getattr(model, name) != otherwise
 
 
-def _decided(profile: Profile) -> tuple[tuple[str, int], ...]:
+def _decided(profile: SmokeProfile) -> tuple[tuple[str, int], ...]:
     return (
         (EPOCHS, profile.epochs),
         ("train.checkpoint_interval", profile.checkpoint_interval),
@@ -57,7 +57,7 @@ def _decided(profile: Profile) -> tuple[tuple[str, int], ...]:
     )
 
 
-def check_profile(spec: DinoAutoMLSpec, profile: Profile) -> Iterator[Problem]:
+def check_profile(spec: DinoAutoMLSpec, profile: SmokeProfile) -> Iterator[Problem]:
     """The profile is used as a whole or not at all; what is missing or too much is named."""
     differing = _differing(spec, profile)
     if not takes_profile(spec, profile):
@@ -95,7 +95,7 @@ def _by_heart(data: Datasets) -> bool:
     return not data.validation or data.validation == data.train
 
 
-def fill(spec: DinoAutoMLSpec, profile: Profile | None) -> TrainingSpec:
+def fill(spec: DinoAutoMLSpec, profile: SmokeProfile | None) -> TrainingSpec:
     """The template with what the objective needs and, where given, the profile's values."""
     experiment = without_nulls(spec.template.experiment)
     if not is_set(experiment, MONITOR):

@@ -7,7 +7,7 @@ Pure: no client, no files.
 
 from __future__ import annotations
 
-from dino_operator.admission.model import Refusal
+from dino_operator.admission.model import FieldError
 from dino_operator.admission.refusals import refusals
 
-__all__ = ["Refusal", "refusals"]
+__all__ = ["FieldError", "refusals"]

@@ -12,7 +12,14 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from dino_operator.admission.cel_values import BINARY, METHODS, Absent, Failed, mapped, select
+from dino_operator.admission.cel_values import (
+    BINARY,
+    METHODS,
+    Absent,
+    EvaluationError,
+    mapped,
+    select,
+)
 
 Node = tuple[Any, ...]
 Names = Mapping[str, Any]
@@ -39,7 +46,7 @@ def parsed(text: str) -> Node:
 
 
 def evaluate(text: str, names: Names) -> Any:
-    """The value of the expression. Raises Failed where CEL would end in an error, NotCel."""
+    """The value of the expression. Raises EvaluationError where CEL ends in an error, NotCel."""
     return _of(parsed(text), names)
 
 
@@ -196,7 +203,7 @@ def _either(wanted: bool, left: Node, right: Node, names: Names) -> bool:
     try:
         if _of(left, names) is wanted:
             return bool(wanted)
-    except Failed:
+    except EvaluationError:
         if _of(right, names) is wanted:
             return bool(wanted)
         raise
@@ -225,7 +232,7 @@ def _index(node: Node, names: Names) -> Any:
     try:
         return held[at]
     except (IndexError, KeyError) as error:
-        raise Failed(f"index out of bounds: {at}") from error
+        raise EvaluationError(f"index out of bounds: {at}") from error
 
 
 def _method(node: Node, names: Names) -> Any:

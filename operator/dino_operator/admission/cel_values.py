@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 
-class Failed(ValueError):
+class EvaluationError(ValueError):
     """The evaluation ends in an error, as CEL's does; the message is CEL's."""
 
 
@@ -32,7 +32,9 @@ ABSENT = Absent()
 
 def select(held: Any, name: str, optional: bool) -> Any:
     """The field of that name; one that is null is absent, as the API server has it. optional: as an
-    optional, absent where there is no such field. Of an optional always so. Raises Failed."""
+    optional, absent where there is no such field. Of an optional always so.
+
+    Raises EvaluationError."""
     if isinstance(held, Absent):
         return ABSENT
     if isinstance(held, Present):
@@ -41,7 +43,7 @@ def select(held: Any, name: str, optional: bool) -> Any:
     if optional:
         return Present(held[name]) if has_it else ABSENT
     if not has_it:
-        raise Failed(f"no such key: {name}")
+        raise EvaluationError(f"no such key: {name}")
     return held[name]
 
 
@@ -67,7 +69,7 @@ def _anchor(anchor: re.Match[str]) -> str:
 def _value(held: Any) -> Any:
     if isinstance(held, Present):
         return held.value
-    raise Failed("optional.none() dereference")
+    raise EvaluationError("optional.none() dereference")
 
 
 def _or_value(held: Any, otherwise: Any) -> Any:
@@ -83,13 +85,13 @@ def _index_of(held: Any, wanted: Any) -> int:
 def _divided(left: Any, right: Any) -> Any:
     whole = isinstance(left, int) and isinstance(right, int)
     if whole and right == 0:
-        raise Failed("division by zero")
+        raise EvaluationError("division by zero")
     return int(left / right) if whole else left / right
 
 
 def _modulo(left: Any, right: Any) -> Any:
     if right == 0:
-        raise Failed("modulus by zero")
+        raise EvaluationError("modulus by zero")
     return int(math.fmod(left, right))
 
 

@@ -8,17 +8,17 @@ from typing import Any
 
 from dino_api.experiment.paths import Loc
 from dino_operator.admission.cel_values import matches
-from dino_operator.admission.model import Refusal, Schema
+from dino_operator.admission.model import FieldError, Schema
 from dino_operator.plan.observed.crd_schema import did_you_mean, named
 
 
-def broken(value: Any, known: Schema, at: Loc, skip: Collection[Loc] = ()) -> Iterator[Refusal]:
+def broken(value: Any, known: Schema, at: Loc, skip: Collection[Loc] = ()) -> Iterator[FieldError]:
     """Every keyword that the value, or what is in it, does not keep. skip: places of values of
     another type, of which nothing else is asked."""
     if at in skip or (value is None and known.get("nullable")):
         return
     for message, blocking in (*_of_any(value, known), *_of_its_type(value, known)):
-        yield Refusal(named(at), message, blocking)
+        yield FieldError(named(at), message, blocking)
     if isinstance(value, dict):
         yield from _missing(value, known, at)
         yield from _one_of(value, known, at)
@@ -96,13 +96,13 @@ def _of_length(value: list[Any] | dict[str, Any], known: Schema) -> Iterator[Pro
         yield f"should have at least {known[least]} {what}", False
 
 
-def _missing(value: Mapping[str, Any], known: Schema, at: Loc) -> Iterator[Refusal]:
+def _missing(value: Mapping[str, Any], known: Schema, at: Loc) -> Iterator[FieldError]:
     for name in known.get("required", ()):
         if name not in value:
-            yield Refusal(named((*at, name)), "Required value", True)
+            yield FieldError(named((*at, name)), "Required value", True)
 
 
-def _one_of(value: Mapping[str, Any], known: Schema, at: Loc) -> Iterator[Refusal]:
+def _one_of(value: Mapping[str, Any], known: Schema, at: Loc) -> Iterator[FieldError]:
     """Of alternatives that say which keys are required. Of none, the first is taken as meant."""
     alternatives = known.get("oneOf", ())
     fits = [each for each in alternatives if not list(_missing(value, each, at))]
@@ -110,6 +110,6 @@ def _one_of(value: Mapping[str, Any], known: Schema, at: Loc) -> Iterator[Refusa
         return
     matched = f"Found {len(fits)} valid alternatives" if fits else "Found none valid"
     message = f"must validate one and only one schema (oneOf). {matched}"
-    yield Refusal(named(at), message)
+    yield FieldError(named(at), message)
     if not fits:
         yield from _missing(value, alternatives[0], at)

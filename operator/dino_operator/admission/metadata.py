@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dino_operator.admission.cel_values import matches
-from dino_operator.admission.model import Refusal, Schema
+from dino_operator.admission.model import FieldError, Schema
 from dino_operator.plan.observed import crd_schema
 from dino_operator.plan.observed.crd_schema import did_you_mean
 
@@ -50,42 +50,42 @@ _VALUE = (
 )
 
 
-def unknown(meta: Schema) -> Iterator[Refusal]:
+def unknown(meta: Schema) -> Iterator[FieldError]:
     """Keys that metadata does not have."""
     for name in meta:
         if name not in KNOWN["properties"]:
             meant = did_you_mean(name, KNOWN["properties"], "metadata.")
-            yield Refusal(f"metadata.{name}", f"is unknown.{meant}")
+            yield FieldError(f"metadata.{name}", f"is unknown.{meant}")
 
 
-def mistyped(meta: Schema) -> Iterator[Refusal]:
+def mistyped(meta: Schema) -> Iterator[FieldError]:
     """Values of another type."""
     given = {name: value for name, value in meta.items() if value is not None}
     for at, message in crd_schema.mistyped_at(given, KNOWN, ("metadata",)):
-        yield Refusal(crd_schema.named(at), message, blocking=True)
+        yield FieldError(crd_schema.named(at), message, blocking=True)
 
 
-def broken(meta: Schema) -> Iterator[Refusal]:
+def broken(meta: Schema) -> Iterator[FieldError]:
     """Names and labels that Kubernetes does not have."""
     if list(mistyped(meta)):
         return
     name = meta.get("name")
     if name and not (len(name) <= 253 and matches(name, _NAME)):
-        yield Refusal("metadata.name", f'Invalid value: "{name}": {_SUBDOMAIN}')
+        yield FieldError("metadata.name", f'Invalid value: "{name}": {_SUBDOMAIN}')
     namespace = meta.get("namespace")
     if namespace and not (len(namespace) <= 63 and matches(namespace, f"^{_LABEL}$")):
-        yield Refusal("metadata.namespace", f'Invalid value: "{namespace}": {_SUBDOMAIN}')
+        yield FieldError("metadata.namespace", f'Invalid value: "{namespace}": {_SUBDOMAIN}')
     yield from _keys(meta, "annotations")
     yield from _keys(meta, "labels")
     for key, value in (meta.get("labels") or {}).items():
         if value and not (len(value) <= 63 and matches(value, _QUALIFIED)):
             message = f'Invalid value: "{value}" of {key}: {_VALUE}'
-            yield Refusal("metadata.labels", message)
+            yield FieldError("metadata.labels", message)
 
 
-def _keys(meta: Schema, part: str) -> Iterator[Refusal]:
+def _keys(meta: Schema, part: str) -> Iterator[FieldError]:
     for key in meta.get(part) or {}:
         prefix, slash, name = key.rpartition("/")
         fits = len(name) <= 63 and matches(name, _QUALIFIED)
         if not fits or (slash and not matches(prefix, _NAME)):
-            yield Refusal(f"metadata.{part}", f'Invalid value: "{key}": name part {_PART}')
+            yield FieldError(f"metadata.{part}", f'Invalid value: "{key}": name part {_PART}')

@@ -9,7 +9,7 @@ Schema = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Refusal:
+class FieldError:
     """One thing that the API server refuses.
 
     field: its dotted path; empty for the whole. message: what is wrong with it, in the API

@@ -7,13 +7,13 @@ from typing import Any
 
 from dino_api.experiment.paths import Loc
 from dino_operator.admission.cel import evaluate, parsed
-from dino_operator.admission.cel_values import ABSENT, Failed
+from dino_operator.admission.cel_values import ABSENT, EvaluationError
 from dino_operator.admission.keywords import of_key
-from dino_operator.admission.model import Refusal, Schema
+from dino_operator.admission.model import FieldError, Schema
 from dino_operator.plan.observed.crd_schema import named
 
 
-def broken_rules(value: Any, known: Schema, at: Loc) -> Iterator[Refusal]:
+def broken_rules(value: Any, known: Schema, at: Loc) -> Iterator[FieldError]:
     """Every rule that the value, or what is in it, breaks. None is asked of a null."""
     if value is None:
         return
@@ -37,10 +37,10 @@ def _names_old(node: Any) -> bool:
     return tuple(node) == ("name", "oldSelf") or any(map(_names_old, node))
 
 
-def _asked(value: Any, rule: Schema, at: Loc) -> Iterator[Refusal]:
+def _asked(value: Any, rule: Schema, at: Loc) -> Iterator[FieldError]:
     try:
         if not evaluate(rule["rule"], {"self": value, "oldSelf": ABSENT}):
             where = named(at) + rule.get("fieldPath", "")
-            yield Refusal(where.lstrip("."), rule["message"])
-    except Failed as error:  # which the API server says of the place of the rule
-        yield Refusal(named(at), f"{error} evaluating rule: {rule['message']}")
+            yield FieldError(where.lstrip("."), rule["message"])
+    except EvaluationError as error:  # which the API server says of the place of the rule
+        yield FieldError(named(at), f"{error} evaluating rule: {rule['message']}")

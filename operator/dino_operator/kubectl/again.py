@@ -15,7 +15,7 @@ from dino_api.names import API_VERSION, AUTOML_KIND, TRAINS, Action, Phase
 from dino_api.problem import render
 from dino_operator.kubectl import manifests
 from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
-from dino_operator.kubectl.ending import USAGE, Ended
+from dino_operator.kubectl.ending import USAGE, CommandExit
 from dino_operator.kubectl.from_tao import CHANGES
 from dino_operator.kubectl.terminal import add_output, print_data
 from dino_operator.kubectl.validate import verdict_of
@@ -58,7 +58,7 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Creates or prints it. Raises Ended."""
+    """Creates or prints it. Raises CommandExit."""
     cluster = Cluster(options)
     old = cluster.get(options.job)
     taken = {each["metadata"]["name"] for each in cluster.all_of(old["kind"])}
@@ -102,14 +102,14 @@ def next_job(
     uri: str | None = None,
     from_scratch: bool = False,
 ) -> Object:
-    """The manifest. Raises Ended where it makes no sense or would be refused."""
+    """The manifest. Raises CommandExit where it makes no sense or would be refused."""
     status, held = old.get("status") or {}, old["metadata"]["name"]
     if old["kind"] == AUTOML_KIND:
         message = f"{held} is a search: name it in spec.warmStartFrom of a new one."
-        raise Ended(USAGE, message)
+        raise CommandExit(USAGE, message)
     if status.get("phase") not in (Phase.COMPLETE, Phase.FAILED):
         message = f"DinoJob {held} has not ended: kubectl dino stop {held} ends it for good."
-        raise Ended(USAGE, message)
+        raise CommandExit(USAGE, message)
     spec = copy.deepcopy(old["spec"])
     for field in ("suspend", "stop"):
         (spec.get("runPolicy") or {}).pop(field, None)
@@ -118,7 +118,7 @@ def next_job(
         message = (
             f"DinoJob {held} took its model from its own output, which the new one does not have."
         )
-        raise Ended(
+        raise CommandExit(
             USAGE, f"{message} Name it: spec.parent.uri=s3://bucket/model, or spec.parent.name=JOB."
         )
     spec["output"]["uri"] = uri or _beside(old["spec"]["output"]["uri"], held, name)
@@ -132,7 +132,7 @@ def next_job(
     meta = {"name": name, "namespace": old["metadata"]["namespace"]}
     made = {"apiVersion": API_VERSION, "kind": old["kind"], "metadata": meta, "spec": spec}
     if wrong := verdict_of(name, made, Settings("trainer")).refused:
-        raise Ended(USAGE, "\n".join(map(str, wrong)))
+        raise CommandExit(USAGE, "\n".join(map(str, wrong)))
     return made
 
 
@@ -143,7 +143,7 @@ def _changed(spec: Object, changes: Sequence[str]) -> None:
     experiment, problems = apply_overrides(spec.get("experiment") or {}, keys)
     changed, more = apply_overrides(spec, fields)
     if problems or more:
-        raise Ended(USAGE, "\n".join(map(render, (*problems, *more))))
+        raise CommandExit(USAGE, "\n".join(map(render, (*problems, *more))))
     spec.update(changed)
     if experiment:
         spec["experiment"] = experiment

@@ -17,8 +17,8 @@ import yaml
 
 from dino_api.kubectl_yaml.writer import Dumper
 from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
-from dino_operator.kubectl.collected import EVENTS_FILE, VERSIONS_FILE, Collected, collected
-from dino_operator.kubectl.ending import CANNOT_CREATE, Ended
+from dino_operator.kubectl.collected import EVENTS_FILE, VERSIONS_FILE, CollectedFiles, collected
+from dino_operator.kubectl.ending import CANNOT_CREATE, CommandExit
 from dino_operator.kubectl.kept import EVENTS, TEXT, VERSIONS, Shape, shape_of
 from dino_operator.kubectl.secret_text import REMOVED
 from dino_operator.kubectl.secrets import Cleaner
@@ -69,7 +69,7 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Packs, and says what. Raises Ended."""
+    """Packs, and says what. Raises CommandExit."""
     cluster = Cluster(options)
     resource = cluster.get(options.job)
     evidence = collected(cluster, resource, options.operator_namespace, options.tail)
@@ -99,7 +99,7 @@ def _names(cluster: Cluster, resource: Object) -> set[str]:
     return {meta["name"], meta["namespace"], cluster.namespace, meta["uid"]}
 
 
-def cleaned(evidence: Collected, cleaner: Cleaner) -> dict[str, str]:
+def cleaned(evidence: CollectedFiles, cleaner: Cleaner) -> dict[str, str]:
     """The files as texts, without secrets, and first of all what there is and is not."""
     taken = {name: cleaner.take(each, _shape(name, each)) for name, each in evidence.files.items()}
     missing = {what: cleaner.take(why) for what, why in evidence.missing.items()}
@@ -135,7 +135,7 @@ def lines_of(summary: Object) -> list[str]:
 
 
 def _write(path: Path, folder: str, texts: Mapping[str, str]) -> None:
-    """Readable by its owner alone. Raises Ended."""
+    """Readable by its owner alone. Raises CommandExit."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
@@ -148,4 +148,4 @@ def _write(path: Path, folder: str, texts: Mapping[str, str]) -> None:
                 entry.size, entry.mtime, entry.mode = len(data), int(time.time()), 0o600
                 packed.addfile(entry, io.BytesIO(data))
     except OSError as error:
-        raise Ended(CANNOT_CREATE, f"{path} cannot be written: {error.strerror}.") from error
+        raise CommandExit(CANNOT_CREATE, f"{path} cannot be written: {error.strerror}.") from error

@@ -12,7 +12,7 @@ from typing import Any
 from yaml import YAMLError
 
 from dino_api.names import AUTOML_KIND, AUTOML_PLURAL, GROUP, KIND, PLURAL, VERSION
-from dino_operator.kubectl.ending import NO_INPUT, NO_PERMISSION, UNAVAILABLE, USAGE, Ended
+from dino_operator.kubectl.ending import NO_INPUT, NO_PERMISSION, UNAVAILABLE, USAGE, CommandExit
 from dino_operator.plan.model import Object
 
 PLURALS = {KIND: PLURAL, AUTOML_KIND: AUTOML_PLURAL}
@@ -54,7 +54,7 @@ def completed_jobs(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> di
             for kind, before in kinds
             for each in cluster.all_of(kind)
         }
-    except Ended:
+    except CommandExit:
         return {}
 
 
@@ -62,12 +62,12 @@ def completed_namespaces(prefix: str, parsed_args: argparse.Namespace, **_: Any)
     """The cluster's namespaces, where they may be listed."""
     try:
         return _hurried(parsed_args).namespaces()
-    except Ended:
+    except CommandExit:
         return []
 
 
 def _hurried(parsed: argparse.Namespace) -> Cluster:
-    """The cluster of a line that is not finished. Raises Ended."""
+    """The cluster of a line that is not finished. Raises CommandExit."""
     given = {each: getattr(parsed, each, None) for each in ("namespace", "context", "kubeconfig")}
     return Cluster(argparse.Namespace(**given), hurry=True)
 
@@ -103,7 +103,7 @@ class Cluster:
         self.namespace = options.namespace or space
 
     def all_of(self, kind: str, everywhere: bool = False) -> list[Object]:
-        """All resources of a kind. Raises Ended."""
+        """All resources of a kind. Raises CommandExit."""
         where: Any = {"group": GROUP, "version": VERSION, "plural": PLURALS[kind], **self._wait}
         if everywhere:
             answer = _asked(lambda: self._custom.list_cluster_custom_object(**where))
@@ -114,7 +114,7 @@ class Cluster:
 
     def get(self, name: str) -> Object:
         """The resource of `NAME` or `KIND/NAME`: without a kind the DinoJob, else the DinoAutoML
-        of that name. Raises Ended."""
+        of that name. Raises CommandExit."""
         kinds, bare = split(name)
         for kind in kinds:
             call = partial(self._custom.get_namespaced_custom_object, **self._where(kind))
@@ -123,10 +123,10 @@ class Cluster:
                 return {**resource, "kind": kind}
         either = " or ".join(kinds)
         message = f"There is no {either} {bare} in namespace {self.namespace}."
-        raise Ended(NO_INPUT, f"{message} kubectl dino status -A lists all.")
+        raise CommandExit(NO_INPUT, f"{message} kubectl dino status -A lists all.")
 
     def patch(self, resource: Object, changes: Object) -> Object:
-        """A merge patch. Raises Ended."""
+        """A merge patch. Raises CommandExit."""
         where, name = self._where(resource["kind"]), resource["metadata"]["name"]
         call = self._custom.patch_namespaced_custom_object
         return dict(_asked(lambda: call(**where, name=name, body=changes, _content_type=_MERGE)))
@@ -140,52 +140,52 @@ class Cluster:
         return dict(_asked(lambda: call(**sent)))
 
     def pods(self, selector: str) -> list[Object]:
-        """Pods with those labels. Raises Ended."""
+        """Pods with those labels. Raises CommandExit."""
         call = self._core.list_namespaced_pod
         return self._listed(lambda: call(self.namespace, label_selector=selector))
 
     def jobs(self, selector: str) -> list[Object]:
-        """Jobs with those labels. Raises Ended."""
+        """Jobs with those labels. Raises CommandExit."""
         call = self._batch.list_namespaced_job
         return self._listed(lambda: call(self.namespace, label_selector=selector))
 
     def config_maps(self, selector: str) -> list[Object]:
-        """ConfigMaps with those labels. Raises Ended."""
+        """ConfigMaps with those labels. Raises CommandExit."""
         call = self._core.list_namespaced_config_map
         return self._listed(lambda: call(self.namespace, label_selector=selector))
 
     def events(self, uid: str = "") -> list[Object]:
-        """Events of the namespace, or about the object with that uid. Raises Ended."""
+        """Events of the namespace, or about the object with that uid. Raises CommandExit."""
         call = self._core.list_namespaced_event
         chosen = {"field_selector": f"involvedObject.uid={uid}"} if uid else {}
         return self._listed(lambda: call(self.namespace, **chosen))
 
     def pods_elsewhere(self, namespace: str, selector: str) -> list[Object]:
         """Pods with those labels in another namespace, or where it has none, wherever they are, if
-        all may be listed. Raises Ended."""
+        all may be listed. Raises CommandExit."""
         everywhere, in_one = self._core.list_pod_for_all_namespaces, self._core.list_namespaced_pod
         near = partial(in_one, namespace, label_selector=selector)
         try:
             pods = self._listed(near)
             return pods or self._listed(lambda: everywhere(label_selector=selector))
-        except Ended as end:
+        except CommandExit as end:
             if end.status != NO_PERMISSION:
                 raise
         return self._listed(near)
 
     def namespaces(self) -> list[str]:
-        """Names of all namespaces. Raises Ended."""
+        """Names of all namespaces. Raises CommandExit."""
         call = self._core.list_namespace
         return [each["metadata"]["name"] for each in self._listed(lambda: call(**self._wait))]
 
     def secret(self, name: str) -> dict[str, str]:
-        """A Secret's keys as text; only for who asks for it by an option. Raises Ended."""
+        """A Secret's keys as text; only for who asks for it by an option. Raises CommandExit."""
         call = self._core.read_namespaced_secret
         data = _asked(lambda: call(name, self.namespace)).data or {}
         return {key: base64.b64decode(each).decode(errors="replace") for key, each in data.items()}
 
     def server_version(self) -> str:
-        """The API server's version. Raises Ended."""
+        """The API server's version. Raises CommandExit."""
         from kubernetes.client import VersionApi
 
         return str(_asked(lambda: VersionApi(self._api).get_code()).git_version)
@@ -195,7 +195,7 @@ class Cluster:
         return [dict(self._api.sanitize_for_serialization(each)) for each in answer.items]
 
     def log_text(self, pod: Object, container: str, tail: int, previous: bool) -> str:
-        """The last lines of a container's log. previous: of its run before. Raises Ended."""
+        """The last lines of a container's log. previous: of its run before. Raises CommandExit."""
         meta, call = pod["metadata"], self._core.read_namespaced_pod_log
         asked = {"container": container, "tail_lines": tail, "previous": previous}
         asked["_preload_content"] = False
@@ -205,8 +205,8 @@ class Cluster:
     def log(
         self, pod: str, container: str, follow: bool, since: int | None = None
     ) -> Iterator[str]:
-        """The lines of a container's log. since: of these last seconds alone. Raises Ended, also
-        where the connection breaks between two lines."""
+        """The lines of a container's log. since: of these last seconds alone. Raises CommandExit,
+        also where the connection breaks between two lines."""
         call = self._core.read_namespaced_pod_log
         asked = {"container": container, "follow": follow, "_preload_content": False}
         asked |= {} if since is None else {"since_seconds": since}
@@ -223,19 +223,19 @@ class Cluster:
         return {"group": GROUP, "version": VERSION, "plural": plural, "namespace": self.namespace}
 
 
-def _no_cluster(why: str) -> Ended:
+def _no_cluster(why: str) -> CommandExit:
     message = f"There is no cluster to ask: {why}. Give --kubeconfig, or set KUBECONFIG."
-    return Ended(UNAVAILABLE, message)
+    return CommandExit(UNAVAILABLE, message)
 
 
 def split(name: str) -> tuple[tuple[str, ...], str]:
-    """The kinds that `NAME` or `KIND/NAME` may mean, and the name. Raises Ended."""
+    """The kinds that `NAME` or `KIND/NAME` may mean, and the name. Raises CommandExit."""
     before, slash, bare = name.rpartition("/")
     if not slash:
         return (KIND, AUTOML_KIND), bare
     kind = _PREFIXES.get(before.lower().removesuffix(f".{GROUP}"))
     if kind is None:
-        raise Ended(USAGE, f"{before} is no kind: write dinojob/{bare} or dinoautoml/{bare}.")
+        raise CommandExit(USAGE, f"{before} is no kind: write dinojob/{bare} or dinoautoml/{bare}.")
     return (kind,), bare
 
 
@@ -249,7 +249,7 @@ _RAISES = object()
 
 
 def _asked(call: Callable[[], Any], missing: Any = _RAISES) -> Any:
-    """What the API server answers. missing: in place of a 404. Raises Ended."""
+    """What the API server answers. missing: in place of a 404. Raises CommandExit."""
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 
@@ -258,9 +258,9 @@ def _asked(call: Callable[[], Any], missing: Any = _RAISES) -> Any:
     except ApiException as error:
         if error.status == 404 and missing is not _RAISES:
             return missing
-        raise Ended(_status(error.status), error_message(error.status, error.body)) from error
+        raise CommandExit(_status(error.status), error_message(error.status, error.body)) from error
     except HTTPError as error:
-        raise Ended(UNAVAILABLE, f"The API server cannot be reached: {error}.") from error
+        raise CommandExit(UNAVAILABLE, f"The API server cannot be reached: {error}.") from error
 
 
 def _status(status: int) -> int:

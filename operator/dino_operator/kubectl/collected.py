@@ -13,7 +13,7 @@ from typing import Any
 from dino_api import rfc3339
 from dino_api.names import API_VERSION, AUTOML_KIND, KIND, Label
 from dino_operator.kubectl.cluster import Cluster
-from dino_operator.kubectl.ending import Ended
+from dino_operator.kubectl.ending import CommandExit
 from dino_operator.plan.model import Object
 
 EVENTS_FILE = "events.yaml"
@@ -23,7 +23,7 @@ _OF = {KIND: Label.JOB_UID, AUTOML_KIND: Label.AUTOML_UID}
 
 
 @dataclass
-class Collected:
+class CollectedFiles:
     """files: an object or a text by its place. missing: what could not be read, and why."""
 
     files: dict[str, Any] = field(default_factory=dict)
@@ -33,14 +33,16 @@ class Collected:
         """What the call gives; where it is refused that is noted."""
         try:
             return call()
-        except Ended as end:
+        except CommandExit as end:
             self.missing[what] = str(end)
             return otherwise
 
 
-def collected(cluster: Cluster, resource: Object, operator_namespace: str, tail: int) -> Collected:
+def collected(
+    cluster: Cluster, resource: Object, operator_namespace: str, tail: int
+) -> CollectedFiles:
     """All that says something about a job or a search. tail: the last lines of each log."""
-    made = Collected()
+    made = CollectedFiles()
     family = list(_family(cluster, resource, made))
     uids = {each["metadata"]["uid"] for each in family}
     for each in family:
@@ -55,7 +57,7 @@ def collected(cluster: Cluster, resource: Object, operator_namespace: str, tail:
     return made
 
 
-def _family(cluster: Cluster, resource: Object, made: Collected) -> Iterator[Object]:
+def _family(cluster: Cluster, resource: Object, made: CollectedFiles) -> Iterator[Object]:
     """The resource, its parent, the search that runs for it, and the trials of a search."""
     yield resource
     parent = (resource["spec"].get("parent") or {}).get("name")
@@ -72,7 +74,7 @@ def _family(cluster: Cluster, resource: Object, made: Collected) -> Iterator[Obj
         yield from (one for one in jobs if _label(one, Label.AUTOML_UID) == uid)
 
 
-def _named(cluster: Cluster, name: str, made: Collected) -> Iterator[Object]:
+def _named(cluster: Cluster, name: str, made: CollectedFiles) -> Iterator[Object]:
     resource = made.read(name, lambda: cluster.get(name), None)
     if resource is not None:
         yield resource
@@ -82,7 +84,7 @@ def _label(thing: Object, label: Label) -> str | None:
     return (thing["metadata"].get("labels") or {}).get(label.value)
 
 
-def _children(cluster: Cluster, resource: Object, tail: int, made: Collected) -> Iterator[str]:
+def _children(cluster: Cluster, resource: Object, tail: int, made: CollectedFiles) -> Iterator[str]:
     """Takes up its Jobs, ConfigMaps and pods with their logs. Yields their uids."""
     selector = f"{_OF[resource['kind']].value}={resource['metadata']['uid']}"
     called = resource["metadata"]["name"]
@@ -100,7 +102,7 @@ def _children(cluster: Cluster, resource: Object, tail: int, made: Collected) ->
                 _take_logs(cluster, each, tail, made)
 
 
-def _take_logs(cluster: Cluster, pod: Object, tail: int, made: Collected) -> None:
+def _take_logs(cluster: Cluster, pod: Object, tail: int, made: CollectedFiles) -> None:
     """Of every container, also of its run before the last."""
     name, status = pod["metadata"]["name"], pod.get("status") or {}
     states = (
@@ -115,7 +117,7 @@ def _take_logs(cluster: Cluster, pod: Object, tail: int, made: Collected) -> Non
                 made.files[place] = text
 
 
-def _operators(cluster: Cluster, namespace: str, tail: int, made: Collected) -> list[Object]:
+def _operators(cluster: Cluster, namespace: str, tail: int, made: CollectedFiles) -> list[Object]:
     """The operator's pods with their logs."""
     pods: list[Object] = made.read(
         "the operator's pods", lambda: cluster.pods_elsewhere(namespace, OPERATOR), []
@@ -131,7 +133,7 @@ def _operators(cluster: Cluster, namespace: str, tail: int, made: Collected) -> 
 
 
 def _versions(
-    cluster: Cluster, family: list[Object], operators: list[Object], made: Collected
+    cluster: Cluster, family: list[Object], operators: list[Object], made: CollectedFiles
 ) -> Object:
     images = {
         container["image"]: container.get("imageID", "")

@@ -7,9 +7,8 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, NoReturn
 
-from dino_api.command_line import parsed
+from dino_api.command_line import CommandParser, parsed
 from dino_api.reported import print_any_text
 from dino_operator.kubectl import (
     again,
@@ -24,7 +23,7 @@ from dino_operator.kubectl import (
     status,
     validate,
 )
-from dino_operator.kubectl.ending import CODES, DONE, INTERRUPTED, USAGE, Ended
+from dino_operator.kubectl.ending import CODES, DONE, INTERRUPTED, CommandExit
 
 PROGRAM = """\
 A plugin of kubectl: with kubectl-dino on the PATH, `kubectl dino COMMAND` works.
@@ -48,23 +47,9 @@ COMMANDS = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    """Usage errors end with 64, as those of `dino` do.
-
-    Descriptions and epilogs of all commands keep their lines.
-    """
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **arguments)
-
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(USAGE, f"{self.prog}: {message}\n")
-
-
 def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     """The command line; the environment has the defaults, as the operator's own."""
-    made = _Parser(
+    made = CommandParser(
         prog="kubectl-dino",
         description=PROGRAM,
         epilog=EXIT_CODES,
@@ -85,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = int(options.run(options))
         sys.stdout.flush()
-    except Ended as end:
+    except CommandExit as end:
         if str(end):
             print(f"kubectl-dino: {end}", file=sys.stderr)
         return end.status

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dino_operator.kubectl.ending import DONE, UNAVAILABLE, Ended
+from dino_operator.kubectl.ending import DONE, UNAVAILABLE, CommandExit
 
 DESCRIPTION = """\
 A script that teaches a shell to complete kubectl-dino: commands, options, and the names of jobs and
@@ -51,12 +51,12 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the script. Raises Ended."""
+    """Prints the script. Raises CommandExit."""
     try:
         from argcomplete.shell_integration import shellcode
     except ImportError as error:
         message = 'Completion needs argcomplete: pip install "dino-operator[kubectl]".'
-        raise Ended(UNAVAILABLE, message) from error
+        raise CommandExit(UNAVAILABLE, message) from error
     print(shellcode([PROGRAM], shell=options.shell))
     return DONE
 

@@ -33,7 +33,7 @@ CODES = {
 """Every exit code, in a few words: for `--help` and the docs."""
 
 
-class Ended(Exception):
+class CommandExit(Exception):
     """Ends the command; the message is for standard error, and may have several lines."""
 
     def __init__(self, status: int, message: str = "") -> None:

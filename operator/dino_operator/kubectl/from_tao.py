@@ -15,7 +15,7 @@ from dino_api.kubectl_yaml.reader import NotYaml, read
 from dino_api.names import Action
 from dino_api.problem import render
 from dino_operator.kubectl import manifests
-from dino_operator.kubectl.ending import DATA_ERROR, USAGE, Ended
+from dino_operator.kubectl.ending import DATA_ERROR, USAGE, CommandExit
 from dino_operator.kubectl.tao import Did, NotTranslated, Translation, translate
 from dino_operator.kubectl.terminal import Colour, add_output, paint, print_data, table
 from dino_operator.plan.model import Object
@@ -81,14 +81,14 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints manifest and account. Raises Ended."""
+    """Prints manifest and account. Raises CommandExit."""
     text = manifests.read(options.spec)
     name = options.name or _name(options.spec)
     try:
         given = _changed(read(text), options.changes)
         made = translate(given, name, options.namespace, options.uri, options.action)
     except (NotYaml, NotTranslated) as error:
-        raise Ended(USAGE, f"{options.spec}: {error}") from error
+        raise CommandExit(USAGE, f"{options.spec}: {error}") from error
     if options.output:
         print_data(account_data(made), options.output)
     else:
@@ -99,12 +99,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _changed(given: Any, changes: list[str]) -> Any:
-    """The spec with what was said beside it. Raises Ended."""
+    """The spec with what was said beside it. Raises CommandExit."""
     if not changes or not isinstance(given, Mapping):
         return given
     changed, problems = apply_overrides(given, changes)
     if problems:
-        raise Ended(USAGE, "\n".join(map(render, problems)))
+        raise CommandExit(USAGE, "\n".join(map(render, problems)))
     return changed
 
 

@@ -22,7 +22,7 @@ Moment = tuple[datetime, str]
 
 
 @dataclass(frozen=True)
-class Around:
+class RelatedObjects:
     """What belongs to a job or search and is still there: Jobs, pods, and events about it."""
 
     jobs: tuple[Object, ...] = ()
@@ -94,7 +94,9 @@ def span(seconds: float) -> str:
     return "".join(shown[:2]) or "0s"
 
 
-def timeline(resource: Object, now: datetime, around: Around = Around()) -> Iterator[str]:
+def timeline(
+    resource: Object, now: datetime, around: RelatedObjects = RelatedObjects()
+) -> Iterator[str]:
     """The lines about one job, from its beginning on."""
     status, meta = resource.get("status") or {}, resource["metadata"]
     yield f"{resource['kind']} {meta['namespace']}/{meta['name']}: {_headline(status, now)}"
@@ -115,7 +117,7 @@ def _headline(status: Object, now: datetime) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _moments(resource: Object, status: Object, around: Around) -> Iterator[Moment]:
+def _moments(resource: Object, status: Object, around: RelatedObjects) -> Iterator[Moment]:
     """What the resource says of itself; conditions that have said nothing yet are left out."""
     yield rfc3339.parse(resource["metadata"]["creationTimestamp"]), "applied"
     if "startTime" in status and not around.pods:
@@ -130,7 +132,7 @@ def _moments(resource: Object, status: Object, around: Around) -> Iterator[Momen
 _IN_CONDITIONS = (EventReason.COMPLETED, EventReason.FAILED)
 
 
-def _around(around: Around) -> Iterator[Moment]:
+def _around(around: RelatedObjects) -> Iterator[Moment]:
     for job in around.jobs:
         yield from _of_job(job)
     for pod in around.pods:

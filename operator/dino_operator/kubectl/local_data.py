@@ -17,7 +17,7 @@ from dino_api.kubectl_yaml.reader import read
 from dino_api.kubectl_yaml.writer import Dumper
 from dino_api.names import SPEC_KEY, Action, Option, Stage
 from dino_api.resources.datasets import ARCHIVE, FOLDER
-from dino_operator.kubectl.ending import DATA_ERROR, NO_INPUT, UNAVAILABLE, Ended
+from dino_operator.kubectl.ending import DATA_ERROR, NO_INPUT, UNAVAILABLE, CommandExit
 from dino_operator.plan.model import Object
 from dino_operator.preview import Preview
 
@@ -25,8 +25,8 @@ _UNPACKED = {ARCHIVE: FOLDER}
 
 
 def check_data(made: Preview | None, manifest: Object, folder: Path) -> int:
-    """Runs `dino preflight` on the data in the folder; its output is this command's. Raises Ended.
-    Returns 0, or DATA_ERROR."""
+    """Runs `dino preflight` on the data in the folder; its output is this command's.
+    Returns 0, or DATA_ERROR. Raises CommandExit."""
     program = _program()
     spec = next(_specs(made), None)
     if spec is None or not spec.get("dataset"):
@@ -43,12 +43,14 @@ def check_data(made: Preview | None, manifest: Object, folder: Path) -> int:
 
 
 def _program() -> str:
-    """The command `dino`, of the same installation first. Raises Ended."""
+    """The command `dino`, of the same installation first. Raises CommandExit."""
     own = Path(sys.executable).with_name("dino")
     program = str(own) if own.exists() else shutil.which("dino")
     if program is None:
         message = "--data needs the trainer, and there is no `dino` on the PATH."
-        raise Ended(UNAVAILABLE, f'{message} Install it: pip install "dino-operator[trainer]".')
+        raise CommandExit(
+            UNAVAILABLE, f'{message} Install it: pip install "dino-operator[trainer]".'
+        )
     return program
 
 
@@ -59,7 +61,7 @@ def _specs(made: Preview | None) -> Iterator[Any]:
 
 
 def _moved(dataset: Object, folder: Path) -> Object:
-    """With files of the folder in place of those in the object store. Raises Ended."""
+    """With files of the folder in place of those in the object store. Raises CommandExit."""
     return {name: _local(value, folder) for name, value in dataset.items()}
 
 
@@ -72,7 +74,7 @@ def _local(value: Any, folder: Path) -> Any:
 
 
 def _path_in(uri: str, folder: Path) -> str:
-    """The longest end of the URI's path that is in the folder. Raises Ended."""
+    """The longest end of the URI's path that is in the folder. Raises CommandExit."""
     parts = PurePosixPath(uri.removeprefix("s3://")).parts
     ends = [parts[start:] for start in range(len(parts))]
     tried = [folder.joinpath(*end) for end in ends]
@@ -82,4 +84,4 @@ def _path_in(uri: str, folder: Path) -> str:
             if each.exists():
                 return str(each.resolve())
     listed = ", ".join(map(str, tried))
-    raise Ended(NO_INPUT, f"{uri} is not in {folder}: there is none of {listed}.")
+    raise CommandExit(NO_INPUT, f"{uri} is not in {folder}: there is none of {listed}.")

@@ -13,7 +13,7 @@ from typing import Any
 
 from dino_api.names import KIND, Action, Label, Phase, Stage
 from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job, split
-from dino_operator.kubectl.ending import NO_INPUT, UNAVAILABLE, USAGE, Ended
+from dino_operator.kubectl.ending import NO_INPUT, UNAVAILABLE, USAGE, CommandExit
 from dino_operator.kubectl.terminal import paint
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed.objects import CONTAINER
@@ -57,20 +57,20 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints. Raises Ended."""
+    """Prints. Raises CommandExit."""
     kinds, name = split(options.job)
     if KIND not in kinds:
         message = f"{options.job} is a search. Its trials are jobs, whose logs are there by name"
-        raise Ended(USAGE, f"{message}: kubectl dino status lists them.")
+        raise CommandExit(USAGE, f"{message}: kubectl dino status lists them.")
     cluster = Cluster(options)
     resource = cluster.get(f"dinojob/{name}")
     selector = selector_of(resource, options.stage)
     if options.follow:
-        some = Followed(cluster).until_the_end(resource, selector)
+        some = LogStream(cluster).until_the_end(resource, selector)
     else:
         some = _print_all(cluster, selector)
     if not some:
-        raise Ended(NO_INPUT, no_log_message(resource))
+        raise CommandExit(NO_INPUT, no_log_message(resource))
     return 0
 
 
@@ -83,7 +83,7 @@ def _print_all(cluster: Cluster, selector: str) -> bool:
     return bool(pods)
 
 
-class Followed:
+class LogStream:
     """The pods of a job, all followed at once, each by a thread that hands its lines over.
 
     Where the connection to one breaks, it is followed again: from a little before its last line,
@@ -92,7 +92,7 @@ class Followed:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._lines: queue.Queue[tuple[str, str | Ended | None]] = queue.Queue()
+        self._lines: queue.Queue[tuple[str, str | CommandExit | None]] = queue.Queue()
         self._open, self._seen = set[str](), set[str]()
         self._heard: dict[str, float] = {}
         self._breaks: Counter[str] = Counter()
@@ -100,7 +100,7 @@ class Followed:
 
     def until_the_end(self, resource: Object, selector: str) -> bool:
         """Prints from attempt to attempt until the job has ended. Whether a pod had a log.
-        Raises Ended."""
+        Raises CommandExit."""
         while True:
             over = (resource.get("status") or {}).get("phase") in _OVER
             pods = in_order(self._cluster.pods(selector))
@@ -131,7 +131,7 @@ class Followed:
             for line in self._cluster.log(name, CONTAINER, True, since):
                 self._heard[name] = time.monotonic()
                 self._lines.put((name, line))
-        except Ended as end:
+        except CommandExit as end:
             self._lines.put((name, end))
         finally:
             self._lines.put((name, None))
@@ -146,14 +146,14 @@ class Followed:
                 return
             if line is None:
                 self._open.discard(name)
-            elif isinstance(line, Ended):
+            elif isinstance(line, CommandExit):
                 self._broken(name, line)
             else:
                 self._breaks[name] = min(self._breaks[name], 1)
                 print(f"[{name}] {line}" if self._several else line, flush=True)
         time.sleep(max(until - time.monotonic(), 0))
 
-    def _broken(self, name: str, end: Ended) -> None:
+    def _broken(self, name: str, end: CommandExit) -> None:
         """A pod that is out of reach is followed again, as long as that is not in vain."""
         self._breaks[name] += 1
         again = end.status == UNAVAILABLE and self._breaks[name] <= _BREAKS

@@ -9,7 +9,7 @@ from typing import Any
 
 from dino_api.names import AUTOML_KIND, Phase
 from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
-from dino_operator.kubectl.ending import USAGE, Ended
+from dino_operator.kubectl.ending import USAGE, CommandExit
 from dino_operator.plan.model import Object
 
 WORDS = {
@@ -47,7 +47,7 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
 
 
 def run(verb: str, options: argparse.Namespace) -> int:
-    """Edits each of them. Raises Ended."""
+    """Edits each of them. Raises CommandExit."""
     cluster = Cluster(options)
     for name in options.job:
         resource = cluster.get(name)
@@ -62,15 +62,15 @@ def run(verb: str, options: argparse.Namespace) -> int:
 
 
 def edit(verb: str, resource: Object) -> Object:
-    """The patch; empty where the spec says so already. Raises Ended where it makes no sense."""
+    """The patch; empty where the spec says so already. Raises CommandExit for nonsense."""
     name, phase = resource["metadata"]["name"], (resource.get("status") or {}).get("phase")
     if phase in (Phase.COMPLETE, Phase.FAILED):
         message = f"{resource['kind']} {name} has ended ({phase}): there is nothing to {verb}."
-        raise Ended(USAGE, f"{message} kubectl dino again {name} makes a new one of it.")
+        raise CommandExit(USAGE, f"{message} kubectl dino again {name} makes a new one of it.")
     search = resource["kind"] == AUTOML_KIND
     if search and verb == "stop":
         message = f"A search cannot be stopped for good: suspend {name}, or delete it."
-        raise Ended(USAGE, message)
+        raise CommandExit(USAGE, message)
     field, wanted = ("stop", True) if verb == "stop" else ("suspend", verb == "suspend")
     spec = resource["spec"]
     held = spec if search else spec.get("runPolicy") or {}

@@ -10,9 +10,9 @@ from typing import Any
 
 from dino_operator import options as installation
 from dino_operator.kubectl import manifests
-from dino_operator.kubectl.ending import USAGE, Ended
+from dino_operator.kubectl.ending import USAGE, CommandExit
 from dino_operator.plan.model import Object, Settings
-from dino_operator.preview import Engine, Preview, Refused, preview
+from dino_operator.preview import Engine, InvalidManifest, Preview, preview
 
 DESCRIPTION = """\
 Everything that the operator would create for DinoJobs and DinoAutoMLs, as YAML, before anything is
@@ -68,7 +68,7 @@ def add_settings(made: argparse.ArgumentParser, environ: Mapping[str, str]) -> N
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the objects. Raises Ended."""
+    """Prints the objects. Raises CommandExit."""
     chosen = installation.settings(options)
     made = [
         (name, _previewed(name, each, chosen, options.engine))
@@ -86,9 +86,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _previewed(name: str, manifest: Any, chosen: Settings, engine: Engine | None) -> Preview:
-    """Says of which manifest it speaks. Raises Ended."""
+    """Says of which manifest it speaks. Raises CommandExit."""
     try:
         return preview(manifest, chosen, engine)
-    except Refused as error:
+    except InvalidManifest as error:
         lines = str(error).splitlines()
-        raise Ended(USAGE, "\n".join(f"{name}: {line}" for line in lines)) from error
+        raise CommandExit(USAGE, "\n".join(f"{name}: {line}" for line in lines)) from error

@@ -22,12 +22,12 @@ from dino_api.names import (
     Stage,
 )
 from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
-from dino_operator.kubectl.ending import CANNOT_CREATE, NO_INPUT, NO_PERMISSION, USAGE, Ended
+from dino_operator.kubectl.ending import CANNOT_CREATE, NO_INPUT, NO_PERMISSION, USAGE, CommandExit
 from dino_operator.kubectl.stored import (
     AMAZON,
     Access,
-    Refused,
-    Store,
+    ObjectStore,
+    StoreAccessError,
     access_of,
     pod_environment,
     secret_name,
@@ -80,14 +80,14 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Saves them and says where. Raises Ended."""
+    """Saves them and says where. Raises CommandExit."""
     cluster = Cluster(options)
     resource = cluster.get(options.job)
     name = resource["metadata"]["name"]
-    store = Store(_access(cluster, resource, options), options.job)
+    store = ObjectStore(_access(cluster, resource, options), options.job)
     texts, refused = _read(store, pages(resource))
     if not texts:
-        raise next(iter(refused.values()), Ended(NO_INPUT, nothing_message(resource)))
+        raise next(iter(refused.values()), CommandExit(NO_INPUT, nothing_message(resource)))
     for uri in _named(resource):
         if uri in refused:
             print(f"kubectl-dino: {refused[uri]}", file=sys.stderr)
@@ -105,15 +105,15 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _read(store: Store, uris: list[str]) -> tuple[dict[str, bytes], dict[str, Ended]]:
+def _read(store: ObjectStore, uris: list[str]) -> tuple[dict[str, bytes], dict[str, CommandExit]]:
     """The pages that are there, and what was said of those that may not be read: a refusal may
-    only mean that there is none, so that the others are still asked for. Raises Ended."""
+    only mean that there is none, so that the others are still asked for. Raises CommandExit."""
     texts: dict[str, bytes] = {}
-    refused: dict[str, Ended] = {}
+    refused: dict[str, CommandExit] = {}
     for uri in uris:
         try:
             text = store.read(uri)
-        except Refused as end:
+        except StoreAccessError as end:
             refused[uri] = end
         else:
             texts |= {} if text is None else {uri: text}
@@ -166,13 +166,13 @@ def nothing_message(resource: Object) -> str:
 
 
 def _access(cluster: Cluster, resource: Object, options: argparse.Namespace) -> Access:
-    """Raises Ended where nothing says which object store the installation has."""
+    """Raises CommandExit where nothing says which object store the installation has."""
     jobs = _jobs(cluster, resource)
     pods, spec = pod_environment(jobs), resource["spec"]
     access = access_of(pods, spec, options.endpoint, os.environ)
     if not (jobs or access.endpoint or options.endpoint):
         name = resource["metadata"]["name"]
-        raise Ended(
+        raise CommandExit(
             USAGE,
             f"The pods of {name} are gone, and with them the address of the object store. Give "
             f"--endpoint URL, or --endpoint {AMAZON} where the output is in Amazon's S3.",
@@ -190,7 +190,7 @@ def _jobs(cluster: Cluster, resource: Object) -> list[Object]:
         return jobs
     try:
         search = cluster.get(f"{AUTOML_KIND.lower()}/{status['automl']}")
-    except Ended as end:
+    except CommandExit as end:
         if end.status != NO_INPUT:
             raise
         return []  # it was deleted; the pages may be there
@@ -208,22 +208,22 @@ def _jobs_of_search(cluster: Cluster, uid: str) -> list[Object]:
 
 
 def _keys(cluster: Cluster, pods: Mapping[str, Any], resource: Object) -> tuple[str, str]:
-    """Of the Secret that the pods use. Raises Ended."""
+    """Of the Secret that the pods use. Raises CommandExit."""
     name = secret_name(pods, resource["spec"])
     if not name:
         message = "The job's pods have no Secret for the object store, or none that is known here."
-        raise Ended(NO_PERMISSION, f"{message} Leave --secret out, and give keys of yours.")
+        raise CommandExit(NO_PERMISSION, f"{message} Leave --secret out, and give keys of yours.")
     held = cluster.secret(name)
     if lacking := [each for each in (Env.S3_ACCESS_KEY, Env.S3_SECRET_KEY) if each not in held]:
-        raise Ended(NO_PERMISSION, f"Secret {name} lacks {' and '.join(lacking)}.")
+        raise CommandExit(NO_PERMISSION, f"Secret {name} lacks {' and '.join(lacking)}.")
     return held[Env.S3_ACCESS_KEY], held[Env.S3_SECRET_KEY]
 
 
 def _save(text: bytes, path: Path) -> Path:
-    """Raises Ended."""
+    """Raises CommandExit."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text)
     except OSError as error:
-        raise Ended(CANNOT_CREATE, f"{path} cannot be written: {error.strerror}.") from error
+        raise CommandExit(CANNOT_CREATE, f"{path} cannot be written: {error.strerror}.") from error
     return path

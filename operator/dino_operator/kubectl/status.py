@@ -13,7 +13,7 @@ from typing import Any
 from dino_api.names import AUTOML_KIND, KIND, Label, Phase
 from dino_operator.kubectl import job_text
 from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
-from dino_operator.kubectl.ending import DONE, NO_PERMISSION, USAGE, Ended
+from dino_operator.kubectl.ending import DONE, NO_PERMISSION, USAGE, CommandExit
 from dino_operator.kubectl.terminal import (
     Colour,
     add_output,
@@ -75,10 +75,12 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints. Raises Ended."""
+    """Prints. Raises CommandExit."""
     cluster = Cluster(options)
     if options.watch and options.output:
-        raise Ended(USAGE, "--watch shows text: kubectl get dinojobs --watch -o json gives data.")
+        raise CommandExit(
+            USAGE, "--watch shows text: kubectl get dinojobs --watch -o json gives data."
+        )
     shown = ""
     while True:
         data, text = _seen(cluster, options)
@@ -104,12 +106,12 @@ def _seen(cluster: Cluster, options: argparse.Namespace) -> tuple[Any, str]:
     return resources, listed(resources, everywhere) or f"No jobs{where}."
 
 
-def _around(cluster: Cluster, resource: Object) -> job_text.Around:
+def _around(cluster: Cluster, resource: Object) -> job_text.RelatedObjects:
     """What may be read of what belongs to it."""
     uid = resource["metadata"]["uid"]
     label = Label.AUTOML_UID if resource["kind"] == AUTOML_KIND else Label.JOB_UID
     selector = f"{label.value}={uid}"
-    return job_text.Around(
+    return job_text.RelatedObjects(
         tuple(_readable(partial(cluster.jobs, selector))),
         tuple(_readable(partial(cluster.pods, selector))),
         tuple(_readable(partial(cluster.events, uid))),
@@ -119,7 +121,7 @@ def _around(cluster: Cluster, resource: Object) -> job_text.Around:
 def _readable(call: Callable[[], list[Object]]) -> list[Object]:
     try:
         return call()
-    except Ended as end:
+    except CommandExit as end:
         if end.status != NO_PERMISSION:
             raise
         return []
@@ -130,7 +132,7 @@ def _phase(resource: Object) -> str:
 
 
 def run_curve(options: argparse.Namespace) -> int:
-    """Prints. Raises Ended."""
+    """Prints. Raises CommandExit."""
     resource = Cluster(options).get(options.job)
     status = resource.get("status") or {}
     data = status.get("history", (status.get("progress") or {}).get("curve", []))

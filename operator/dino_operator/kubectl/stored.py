@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dino_api.names import DEFAULT_REGION, Env
-from dino_operator.kubectl.ending import NO_INPUT, NO_PERMISSION, UNAVAILABLE, USAGE, Ended
+from dino_operator.kubectl.ending import NO_INPUT, NO_PERMISSION, UNAVAILABLE, USAGE, CommandExit
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed.objects import CONTAINER
 
@@ -26,7 +26,7 @@ AMAZON = "aws"
 """In place of an endpoint's URL: Amazon's own."""
 
 
-class Refused(Ended):
+class StoreAccessError(CommandExit):
     """A file may not be read, or is not there: without the right to list a bucket S3 does not say
     which."""
 
@@ -75,7 +75,7 @@ def secret_name(pods: Mapping[str, Any], spec: Object) -> str:
     return str(named or own.get("secretName") or "")
 
 
-class Store:
+class ObjectStore:
     """The object store. job: whose files they are, for the commands that it names."""
 
     def __init__(self, access: Access, job: str) -> None:
@@ -84,7 +84,7 @@ class Store:
             from botocore.config import Config
             from botocore.exceptions import BotoCoreError
         except ImportError as error:
-            raise Ended(UNAVAILABLE, f"Reading s3:// needs boto3. {INSTALL}") from error
+            raise CommandExit(UNAVAILABLE, f"Reading s3:// needs boto3. {INSTALL}") from error
         self.access, self.job = access, job
         style = "path" if access.path_style else "auto"
         key, secret = access.keys or (None, None)
@@ -105,13 +105,13 @@ class Store:
             )
         except ValueError as error:
             message = f"{access.endpoint} is no URL of an object store: {str(error).rstrip('.')}."
-            raise Ended(USAGE, f"{message} Give --endpoint http://HOST:PORT.") from error
+            raise CommandExit(USAGE, f"{message} Give --endpoint http://HOST:PORT.") from error
         except BotoCoreError as error:
             message = f"This machine's settings for AWS cannot be used: {str(error).rstrip('.')}."
-            raise Ended(USAGE, f"{message} See AWS_PROFILE and ~/.aws/config.") from error
+            raise CommandExit(USAGE, f"{message} See AWS_PROFILE and ~/.aws/config.") from error
 
     def read(self, uri: str) -> bytes | None:
-        """The file's bytes, or None where there is no such file. Raises Ended."""
+        """The file's bytes, or None where there is no such file. Raises CommandExit."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         bucket, _, key = uri.removeprefix("s3://").partition("/")
@@ -124,27 +124,29 @@ class Store:
         except BotoCoreError as error:
             raise self._failed(uri, error) from error
 
-    def _refused(self, uri: str, error: Any) -> Ended:
+    def _refused(self, uri: str, error: Any) -> CommandExit:
         """What the object store's own words mean here."""
         code, http = error.response["Error"]["Code"], error.response["ResponseMetadata"]
         if code == "NoSuchBucket":
-            return Ended(NO_INPUT, f"There is no bucket of {uri}{self._where()}.")
+            return CommandExit(NO_INPUT, f"There is no bucket of {uri}{self._where()}.")
         if http.get("HTTPStatusCode") in (401, 403) or code == "XAdminUserNotFound":
             message = f"{uri} may not be read{self._where()} with these credentials ({code})."
-            return Refused(NO_PERMISSION, f"{message}\n{self._ways(uri)}")
-        return Ended(UNAVAILABLE, f"{uri} cannot be read{self._where()}: {error}.")
+            return StoreAccessError(NO_PERMISSION, f"{message}\n{self._ways(uri)}")
+        return CommandExit(UNAVAILABLE, f"{uri} cannot be read{self._where()}: {error}.")
 
-    def _failed(self, uri: str, error: Any) -> Ended:
+    def _failed(self, uri: str, error: Any) -> CommandExit:
         from botocore import exceptions as of
 
         if isinstance(
             error, of.NoCredentialsError | of.PartialCredentialsError | of.TokenRetrievalError
         ):
             message = f"There are no credentials for {uri} on this machine."
-            return Ended(NO_PERMISSION, f"{message}\n{self._ways(uri)}")
+            return CommandExit(NO_PERMISSION, f"{message}\n{self._ways(uri)}")
         if isinstance(error, of.ParamValidationError):
-            return Ended(USAGE, f"{uri} cannot be asked for: {error}.")
-        return Ended(UNAVAILABLE, f"{uri} cannot be read{self._where()}: {error}.{self._forward()}")
+            return CommandExit(USAGE, f"{uri} cannot be asked for: {error}.")
+        return CommandExit(
+            UNAVAILABLE, f"{uri} cannot be read{self._where()}: {error}.{self._forward()}"
+        )
 
     def _where(self) -> str:
         return f" at {self.access.endpoint}" if self.access.endpoint else ""

@@ -15,8 +15,8 @@ from dino_api.loading import unread
 from dino_api.names import API_VERSION, KIND, TRAINS, Action
 from dino_api.problem import render
 from dino_api.search.checks.queries import BACKBONE
-from dino_operator.admission import Refusal
-from dino_operator.kubectl.tao_paths import NoBucket, Places, source
+from dino_operator.admission import FieldError
+from dino_operator.kubectl.tao_paths import NoBucket, OutputLocation, source
 from dino_operator.plan.model import Object
 from dino_operator.preview import refused
 
@@ -47,7 +47,7 @@ BACKBONE_WEIGHTS = "model.pretrained_backbone_path"
 
 
 @dataclass(frozen=True)
-class Entry:
+class KeyOutcome:
     """What became of one key. why: where it went, or why it did not."""
 
     key: str
@@ -60,9 +60,9 @@ class Translation:
     """added: what the manifest says and the spec did not. refused: what is still to be mended."""
 
     manifest: Object
-    account: tuple[Entry, ...]
+    account: tuple[KeyOutcome, ...]
     added: tuple[str, ...]
-    refused: tuple[Refusal, ...]
+    refused: tuple[FieldError, ...]
 
 
 class NotTranslated(ValueError):
@@ -82,7 +82,7 @@ def translate(
         if wrong:
             raise NotTranslated("\n".join(wrong))
     try:
-        places = Places.of(output, str(resolved.get("results_dir") or ""))
+        places = OutputLocation.of(output, str(resolved.get("results_dir") or ""))
     except NoBucket as error:
         raise NotTranslated(str(error)) from error
     made = _Translator(given, resolved, does, places)
@@ -124,17 +124,17 @@ class _Translator:
     given: Mapping[str, Any]
     resolved: Mapping[str, Any]
     action: Action
-    places: Places
+    places: OutputLocation
     spec: Object = field(default_factory=dict)
     experiment: Object = field(default_factory=dict)
-    account: dict[Loc, Entry] = field(default_factory=dict)
+    account: dict[Loc, KeyOutcome] = field(default_factory=dict)
     added: list[str] = field(default_factory=list)
 
     def all(self) -> None:
         """Decides about every key."""
         for loc, value in leaves(self.given):
             did, why = self._decided(loc, value)
-            self.account[loc] = Entry(dotted(loc), did, why)
+            self.account[loc] = KeyOutcome(dotted(loc), did, why)
 
     def _decided(self, loc: Loc, value: Any) -> tuple[Did, str]:
         if _is_missing(value):
@@ -300,7 +300,7 @@ class _Translator:
         spec |= {"experiment": self.experiment} if self.experiment else {}
         return {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": spec}
 
-    def _refuse(self, refusal: Refusal) -> bool:
+    def _refuse(self, refusal: FieldError) -> bool:
         """Takes out the key that it is about. Whether there was one."""
         about = refusal.field.removeprefix("spec.experiment.")
         if about == refusal.field:
@@ -309,7 +309,7 @@ class _Translator:
         for loc in hit:
             _drop(self.experiment, tuple(part for part in loc if isinstance(part, str)))
             why = f"{refusal.message.rstrip('.')}; the default counts"
-            self.account[loc] = Entry(dotted(loc), "dropped", why)
+            self.account[loc] = KeyOutcome(dotted(loc), "dropped", why)
         if BACKBONE in map(dotted, hit):
             self._drop_weights()
         return bool(hit)
@@ -320,10 +320,10 @@ class _Translator:
         if loc in self.account and self.account[loc].did in KEPT:
             _drop(self.experiment, loc)
             why = "has the weights of the backbone that was dropped, which fit no other"
-            self.account[loc] = Entry(dotted(loc), "dropped", why)
+            self.account[loc] = KeyOutcome(dotted(loc), "dropped", why)
 
 
-def _covers(entry: Entry, about: str) -> bool:
+def _covers(entry: KeyOutcome, about: str) -> bool:
     """Whether a key that is in the experiment is the one of a refusal, or in it, or around it."""
     if entry.did not in KEPT:
         return False

@@ -23,14 +23,14 @@ class NoBucket(ValueError):
 
 
 @dataclass(frozen=True)
-class Places:
+class OutputLocation:
     """output: where the results go. asked: whether it was said on the command line."""
 
     output: str
     asked: bool
 
     @classmethod
-    def of(cls, output: str, results_dir: str) -> Places:
+    def of(cls, output: str, results_dir: str) -> OutputLocation:
         """Raises NoBucket."""
         chosen = as_s3(output or results_dir)
         if not re.match(_BUCKET, chosen):

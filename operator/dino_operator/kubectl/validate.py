@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from dino_operator import options as installation
-from dino_operator.admission import Refusal
+from dino_operator.admission import FieldError
 from dino_operator.kubectl import manifests
 from dino_operator.kubectl.ending import USAGE
 from dino_operator.kubectl.local_data import check_data
 from dino_operator.kubectl.render import add_engine, add_settings
 from dino_operator.kubectl.terminal import add_output, paint, print_data
 from dino_operator.plan.model import Settings
-from dino_operator.preview import Engine, Preview, Refused, preview, refused
+from dino_operator.preview import Engine, InvalidManifest, Preview, preview, refused
 
 DESCRIPTION = """\
 Everything that would be refused about DinoJobs and DinoAutoMLs, without a cluster: by the API
@@ -44,7 +44,7 @@ class ManifestVerdict:
     """What is said of one manifest. made: what it would become, where nothing is refused."""
 
     name: str
-    refused: tuple[Refusal, ...]
+    refused: tuple[FieldError, ...]
     warnings: tuple[str, ...] = ()
     made: Preview | None = None
 
@@ -66,16 +66,16 @@ def verdict_of(
         return ManifestVerdict(name, tuple(refusals))
     try:
         made = preview(manifest, chosen, engine)
-    except Refused as error:
+    except InvalidManifest as error:
         return ManifestVerdict(name, tuple(map(_split, str(error).splitlines())))
     return ManifestVerdict(name, (), made.warnings, made)
 
 
-def _split(line: str) -> Refusal:
+def _split(line: str) -> FieldError:
     """A sentence of the operator's, which begins with the field that it is about."""
     field, colon, message = line.partition(": ")
     about = bool(colon) and " " not in field
-    return Refusal(field, message) if about else Refusal("", line)
+    return FieldError(field, message) if about else FieldError("", line)
 
 
 def add(commands: Any, environ: Mapping[str, str]) -> None:
@@ -97,7 +97,7 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints what is said of each manifest. Raises Ended."""
+    """Prints what is said of each manifest. Raises CommandExit."""
     chosen = installation.settings(options)
     verdicts = [
         (verdict_of(name, each, chosen, options.engine), each)

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dino_api.names import AUTOML_KIND, DEFAULT_REGION, KIND
-from dino_api.resources.dinoautoml import Profile
+from dino_api.names import AUTOML_KIND, DEFAULT_REGION, KIND, ConditionType
+from dino_api.resources.dinoautoml import SmokeProfile
 
 Plural = Literal["jobs", "dinojobs", "dinoautomls", "experiments"]
 """The kinds that plans patch and delete, as they stand in URLs."""
+FINAL = (ConditionType.COMPLETE, ConditionType.FAILED)
+"""Conditions that end a Job, a DinoJob or a DinoAutoML: neither is taken back. The Job controller
+says one only after the pods ended; we run nothing again after it."""
 GPU_KINDS = frozenset({"Job", KIND, AUTOML_KIND, "Experiment"})
 """The kinds that cost GPU time."""
 
@@ -58,15 +61,6 @@ def is_true(thing: Object, kind: str) -> bool:
     return row is not None and row.get("status") == "True"
 
 
-def is_finished(thing: Object) -> bool:
-    """Whether Complete or Failed was ever said of a Job, a DinoJob or a DinoAutoML.
-
-    Neither is taken back. The Job controller says it only after the pods ended; we run nothing
-    again after it.
-    """
-    return is_true(thing, "Complete") or is_true(thing, "Failed")
-
-
 @dataclass(frozen=True)
 class Settings:
     """What the installation decides for every job. Durations are in seconds."""
@@ -108,7 +102,7 @@ class Settings:
     routed_trials: int = 20
     """maxTrials of the search for a DinoJob that does not say it."""
     routed_parallel: int = 2
-    profile: Profile = field(default_factory=Profile)
+    profile: SmokeProfile = field(default_factory=SmokeProfile)
     """The smoke profile."""
     katib_poll: float = 15
     """How often a running Experiment is looked at."""
@@ -175,7 +169,7 @@ class Plan:
     @property
     def is_last_word(self) -> bool:
         """Whether the status says Complete or Failed."""
-        return is_finished({"status": self.status})
+        return any(is_true({"status": self.status}, each) for each in FINAL)
 
     @property
     def ends_trials(self) -> bool:

@@ -31,7 +31,7 @@ def _place(thing: Object) -> Place:
     return thing["metadata"]["namespace"], thing["metadata"]["name"]
 
 
-class Cache:
+class ObjectCache:
     """All watched objects by kind and name, and by the keys of the plans that look at them.
 
     served: the kinds that the API server knows; an older installation may lack some.

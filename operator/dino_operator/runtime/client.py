@@ -29,7 +29,7 @@ from dino_operator.plan.model import Delete, Object, Patch
 from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.children import StatusCause
 from dino_operator.runtime.keys import LABELS, PLURALS, Key, Kind
-from dino_operator.runtime.metrics import Metrics
+from dino_operator.runtime.metrics import OperatorMetrics
 from dino_operator.runtime.shared_reads import SharedReads
 
 MERGE = "application/merge-patch+json"
@@ -122,7 +122,7 @@ class Client:
     def __init__(
         self,
         settings: kube.Configuration,
-        metrics: Metrics,
+        metrics: OperatorMetrics,
         concurrency: int = 32,
         timeout: float = TIMEOUT,
         before_write: Callable[[], None] | None = None,

@@ -44,7 +44,7 @@ class Late:
         self.due = now + timedelta(seconds=min(wait, LONGEST_WAIT))
 
 
-class Events:
+class EventRecorder:
     """Posts events. What may pass (no answer, overload) is tried again with a later plan; what the
     namespace does not take, for a quota or as it is terminating, is only logged."""
 

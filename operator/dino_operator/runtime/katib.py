@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from dino_operator.plan.model import Object, is_finished
+from dino_operator.plan.model import Object
 from dino_operator.plan.observed import objects
-from dino_operator.plan.observed.katib import Experiment, Suggestion, Trial
+from dino_operator.plan.observed.api_object import ApiObject
+from dino_operator.plan.observed.katib import Experiment, ExperimentTrial, Suggestion
 from dino_operator.plan.rendered.names import experiment_name
 from dino_operator.runtime.client import KATIB
 from dino_operator.runtime.discovery import Discovery, ServedKind
@@ -19,7 +20,7 @@ TRIALS_OF = "katib.kubeflow.org/experiment"
 """Katib's label on its Trials."""
 
 
-class Reader(Discovery, Protocol):
+class KatibApi(Discovery, Protocol):
     """What is asked of the API server."""
 
     async def get(self, kind: str, namespace: str, name: str) -> Object | None: ...
@@ -35,7 +36,7 @@ class KatibObjects:
     served: bool = False
     experiment: Experiment | None = None
     suggestion: Suggestion | None = None
-    trials: tuple[Trial, ...] = ()
+    trials: tuple[ExperimentTrial, ...] = ()
     at: float = 0.0
 
 
@@ -43,7 +44,7 @@ class Katib:
     """Reads for one search at a time, and keeps each answer for half the time between polls."""
 
     def __init__(
-        self, api: Reader, poll: float, clock: Callable[[], float] = time.monotonic
+        self, api: KatibApi, poll: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._api, self._poll, self._clock = api, poll, clock
         self._seen: dict[str, KatibObjects] = {}
@@ -58,7 +59,7 @@ class Katib:
 
         Nothing is read for a search that has ended, or that does not run on Katib.
         """
-        if is_finished(resource) or not _may_use(resource):
+        if ApiObject(resource).is_finished or not _may_use(resource):
             self.forget(resource)
             return KatibObjects()
         known = self._seen.get(objects.uid_of(resource))
@@ -87,7 +88,7 @@ class Katib:
             True,
             Experiment(experiment),
             None if suggestion is None else Suggestion(suggestion),
-            tuple(map(Trial, trials)),
+            tuple(map(ExperimentTrial, trials)),
             started,
         )
 

@@ -72,7 +72,7 @@ class Terms:
         return self.seconds / 4
 
 
-class Api(Protocol):
+class LeaseApi(Protocol):
     """What is asked of the API server, by connections of its own: renewals must not queue."""
 
     async def get(self, kind: str, namespace: str, name: str) -> Object | None: ...
@@ -89,7 +89,7 @@ class Lease:
 
     def __init__(
         self,
-        api: Api,
+        api: LeaseApi,
         terms: Terms,
         clock: Callable[[], float] = boot_time,
         end: Callable[[str], None] = end_process,

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from dino_operator.plan.model import Object, Settings
-from dino_operator.runtime.cache import Cache
+from dino_operator.runtime.cache import ObjectCache
 from dino_operator.runtime.client import ApiError, Client
 from dino_operator.runtime.keys import KINDS, Key, Kind
-from dino_operator.runtime.metrics import Metrics
+from dino_operator.runtime.metrics import OperatorMetrics
 from dino_operator.runtime.queue import Queue
 from dino_operator.runtime.reconcile import Reconciler
 
@@ -48,10 +48,10 @@ class Operator:
     """
 
     def __init__(
-        self, client: Client, settings: Settings, options: Options, metrics: Metrics
+        self, client: Client, settings: Settings, options: Options, metrics: OperatorMetrics
     ) -> None:
         self._client, self._options, self.metrics = client, options, metrics
-        self.cache = Cache()
+        self.cache = ObjectCache()
         self.queue: Queue[Key] = Queue()
         self._reconciler = Reconciler(self.cache, client, settings, metrics)
         self._tasks: list[asyncio.Task[None]] = []

@@ -34,7 +34,7 @@ STAYS = 3600.0
 last value by then, and there are no more series than resources of the last hour."""
 
 
-class Metrics:
+class OperatorMetrics:
     """The operator's counters, in a registry of their own.
 
     Series that are looked at for increases are there from 0 on: Prometheus sees none where a series
@@ -123,7 +123,7 @@ class Metrics:
         self.registry.register(_Phases(kind, resources))
         self.registry.register(_Best(kind, resources))
         if kind == KIND:
-            self.registry.register(_Unchanged(resources))
+            self.registry.register(_SilenceCollector(resources))
             self.registry.register(_GpuSeconds(resources))
 
     def reconciled(self, kind: str, result: str, seconds: float) -> None:
@@ -168,7 +168,7 @@ class _Phases(Collector):
         yield family
 
 
-class _Unchanged(Collector):
+class _SilenceCollector(Collector):
     """By phase, how long ago the job that is silent for longest said something."""
 
     def __init__(self, resources: Callable[[], Iterable[Object]]) -> None:

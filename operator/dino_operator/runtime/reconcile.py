@@ -10,21 +10,28 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from dino_operator.plan.job.decide import plan as plan_job
-from dino_operator.plan.model import Object, Plan, Settings, is_finished
+from dino_operator.plan.model import Object, Plan, Settings
 from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.children import Children, Refusal
 from dino_operator.plan.observed.resource import Resource, asks_for_search
 from dino_operator.plan.reported import refusals
 from dino_operator.plan.search.decide import plan as plan_search
-from dino_operator.runtime.asked import Asked
-from dino_operator.runtime.cache import Cache
+from dino_operator.runtime.cache import ObjectCache
+from dino_operator.runtime.children_reader import ChildrenReader
 from dino_operator.runtime.client import ApiError
-from dino_operator.runtime.events import Events
+from dino_operator.runtime.events import EventRecorder
 from dino_operator.runtime.katib import Katib, KatibObjects
 from dino_operator.runtime.keys import KINDS, PLURALS, Key, Kind, named_by
 from dino_operator.runtime.kueue import Kueue
-from dino_operator.runtime.metrics import Metrics
-from dino_operator.runtime.writes import EXPERIMENT, MOVED, Api, Refused, Stranger, Writer
+from dino_operator.runtime.metrics import OperatorMetrics
+from dino_operator.runtime.writes import (
+    EXPERIMENT,
+    MOVED,
+    Api,
+    ObjectWriter,
+    RequestRefused,
+    Stranger,
+)
 
 log = logging.getLogger(__name__)
 
@@ -39,17 +46,17 @@ class Reconciler:
 
     def __init__(
         self,
-        cache: Cache,
+        cache: ObjectCache,
         api: Api,
         settings: Settings,
-        metrics: Metrics,
+        metrics: OperatorMetrics,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._cache, self._api, self._settings = cache, api, settings
         self._metrics, self._now = metrics, now
         self._katib = Katib(api, settings.katib_poll)
-        self._writer = Writer(cache, api)
-        self._events = Events(api, now)
+        self._writer = ObjectWriter(cache, api)
+        self._events = EventRecorder(api, now)
         self._heard: dict[Key, Counter[str]] = {}
         self._kueue = Kueue(api, settings.recheck)
 
@@ -58,7 +65,7 @@ class Reconciler:
         has it tried again, later and later."""
         try:
             again = await self._pursue(key)
-        except Refused as answer:
+        except RequestRefused as answer:
             return await self._tell(key, answer)
         except ApiError as error:
             if error.status in MOVED:  # the cache is behind: what we spoke of is not there any more
@@ -82,9 +89,10 @@ class Reconciler:
             return min(plan.requeue_after or self._settings.recheck, self._settings.recheck)
         return plan.requeue_after
 
-    async def _tell(self, key: Key, answer: Refused) -> float | None:
-        """Says what was refused, and does nothing else. Raises Refused where it may be taken later.
+    async def _tell(self, key: Key, answer: RequestRefused) -> float | None:
+        """Says what was refused, and does nothing else.
 
+        Raises RequestRefused where it may be taken later.
         What is said is of the same plan, made with the refusal known.
         """
         judged = refusals.judge(answer.refusal)
@@ -92,7 +100,7 @@ class Reconciler:
             log.info("%s: %s", key, judged.sentence)
             return None
         resource = self._cache.resource(key)
-        if resource is not None and is_finished(resource) and judged.lasts:
+        if resource is not None and ApiObject(resource).is_finished and judged.lasts:
             log.warning("%s: %s", key, judged.sentence)  # the next resync tries it again
             return None
         heard = self._heard.setdefault(key, Counter())
@@ -130,10 +138,10 @@ class Reconciler:
             held = await self._kueue.read(resource, children.jobs, fresh)
             children = replace(children, kueue=held.kueue, workload=held.workload)
             made = plan_job(resource, children, self._now(), self._settings)
-            asked = Asked(self._api, key.namespace, children)
-            if not await asked.answer(made, fresh):
+            reader = ChildrenReader(self._api, key.namespace, children)
+            if not await reader.answer(made, fresh):
                 return made
-            return plan_job(resource, asked.children, self._now(), self._settings)
+            return plan_job(resource, reader.children, self._now(), self._settings)
         seen = await self._read_katib(resource, fresh, refusal)
         children = replace(
             children,
@@ -143,10 +151,10 @@ class Reconciler:
             katib_trials=seen.trials,
         )
         made = await self._search(resource, children)
-        asked = Asked(self._api, key.namespace, children)
-        if not await asked.answer(made, fresh):
+        reader = ChildrenReader(self._api, key.namespace, children)
+        if not await reader.answer(made, fresh):
             return made
-        return await self._search(resource, asked.children)
+        return await self._search(resource, reader.children)
 
     async def _search(self, resource: Object, children: Children) -> Plan:
         """The sampler may think for a while, and other plans must not wait for it."""
@@ -155,13 +163,14 @@ class Reconciler:
     async def _read_katib(
         self, resource: Object, fresh: bool, refusal: Refusal | None
     ) -> KatibObjects:
-        """Raises Refused where its objects may not be read; nothing is seen once that is known."""
+        """Nothing is seen once its objects are known not to be readable; until then raises
+        RequestRefused."""
         if refusal is not None and refusal.verb == "read":
             return KatibObjects()
         try:
             return await self._katib.read(resource, fresh)
         except ApiError as error:
-            raise Refused("read", EXPERIMENT, "of Katib", error) from error
+            raise RequestRefused("read", EXPERIMENT, "of Katib", error) from error
 
     async def refresh(self, key: Key) -> None:
         """Reads the resource and its children anew.
@@ -194,10 +203,10 @@ class Reconciler:
 
     async def _refresh_named(self, key: Key, resource: Object | None) -> None:
         """What the resource names, unless it has ended: then it is as it was."""
-        if resource is None or is_finished(resource):
+        if resource is None or ApiObject(resource).is_finished:
             return
         named = (self._cache.resource(each) for each in named_by(key.kind, resource))
-        open_ones = (each for each in named if each is not None and not is_finished(each))
+        open_ones = (each for each in named if each is not None and not ApiObject(each).is_finished)
         await asyncio.gather(
             *(self._refresh_resource(PLURALS[each["kind"]], each) for each in open_ones)
         )
@@ -229,7 +238,7 @@ class Reconciler:
         known = resource.get("status", {})
         if kind is Kind.DINOJOBS and "startTime" in facts and "startTime" not in known:
             self._metrics.started(facts)
-        if is_finished({"status": facts}) and not is_finished(resource):
+        if ApiObject({"status": facts}).is_finished and not ApiObject(resource).is_finished:
             # Written by the pod, so in no plan's facts.
             progress = {"progress": known.get("progress")}
             self._metrics.ended(KINDS[kind], progress | facts)

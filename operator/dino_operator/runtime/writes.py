@@ -15,8 +15,8 @@ from dino_operator.plan.model import GPU_KINDS, Delete, Object, Patch, Plural
 from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.children import Refusal, Verb
 from dino_operator.runtime import katib, kueue
-from dino_operator.runtime.asked import Around
-from dino_operator.runtime.cache import Cache
+from dino_operator.runtime.cache import ObjectCache
+from dino_operator.runtime.children_reader import ChildrenApi
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.keys import PLURALS, Key, Kind
 
@@ -32,7 +32,7 @@ MANIFEST: Mapping[Plural, str] = {
 """The kinds that plans change, as people read them."""
 
 
-class Api(katib.Reader, kueue.Reader, Around, Protocol):
+class Api(katib.KatibApi, kueue.KueueApi, ChildrenApi, Protocol):
     """What is asked of the API server; `client.Client` is the real one."""
 
     async def children(self, kind: Kind, key: Key) -> tuple[list[Object], int]: ...
@@ -50,7 +50,7 @@ class Stranger(Exception):
         self.thing = thing
 
 
-class Refused(ApiError):
+class RequestRefused(ApiError):
     """Something was not made, changed, deleted or shown, and the status has to say why."""
 
     def __init__(self, verb: Verb, kind: str, name: str, error: ApiError) -> None:
@@ -59,10 +59,13 @@ class Refused(ApiError):
         self.refusal = Refusal(verb, kind, name, *answer)
 
 
-class Writer:
-    """Creates, patches and deletes. Raises Stranger, Refused, and ApiError for what has moved."""
+class ObjectWriter:
+    """Creates, patches and deletes.
 
-    def __init__(self, cache: Cache, api: Api) -> None:
+    Raises Stranger, RequestRefused, and ApiError for what has moved.
+    """
+
+    def __init__(self, cache: ObjectCache, api: Api) -> None:
         self._cache, self._api = cache, api
 
     async def create(self, resource: Object, thing: Object) -> None:
@@ -78,7 +81,7 @@ class Writer:
             elif await self._is_there(thing):
                 made = thing
             else:
-                raise Refused("create", kind, meta["name"], error) from error
+                raise RequestRefused("create", kind, meta["name"], error) from error
         if kind in PLURALS:
             self._cache.put(PLURALS[kind], made)
         elif kind in MADE_ONCE:
@@ -118,10 +121,10 @@ class Writer:
 
 @contextmanager
 def _refusing(verb: Verb, change: Patch | Delete) -> Iterator[None]:
-    """Raises Refused for an answer to this change, and ApiError for what has moved."""
+    """Raises RequestRefused for an answer to this change, and ApiError for what has moved."""
     try:
         yield
     except ApiError as error:
         if error.status in MOVED:
             raise
-        raise Refused(verb, MANIFEST[change.kind], change.name, error) from error
+        raise RequestRefused(verb, MANIFEST[change.kind], change.name, error) from error

@@ -10,7 +10,7 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.result import Result
 from dino_trainer.actions import train
 from dino_trainer.data.sampler import INIT, TrainPlan, seed_of
-from dino_trainer.data.splits import Data
+from dino_trainer.data.splits import TrainingData
 from dino_trainer.distill.bindings import Bindings, read_bindings
 from dino_trainer.distill.objective import Distillation
 from dino_trainer.distill.teacher import Teacher, open_teacher
@@ -31,7 +31,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     return train.run(spec, context, partial(aim, spec, context))
 
 
-def aim(spec: ExperimentSpec, context: RunContext, data: Data) -> Objective:
+def aim(spec: ExperimentSpec, context: RunContext, data: TrainingData) -> Objective:
     """What the student learns from: the teacher, checked against the data, and the bindings."""
     teacher = open_teacher(spec, context, data.class_names)
 

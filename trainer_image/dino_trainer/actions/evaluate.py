@@ -32,7 +32,7 @@ from dino_trainer.scoring.classes import check_classes, scored_classes
 from dino_trainer.scoring.detection import DetectionSet, detect
 from dino_trainer.scoring.matching import BoxSet
 from dino_trainer.scoring.scorer import Scorer, curves
-from dino_trainer.scoring.statistics import Accumulated, Statistics, Truth, detection_statistics
+from dino_trainer.scoring.statistics import PrecisionRecall, Statistics, Truth, detection_statistics
 from dino_trainer.scoring.verdict import confused_at, mistaken
 
 _TEST = "test_data_sources"
@@ -163,7 +163,7 @@ def score(task: EvaluationTask, spec: ExperimentSpec, detections: DetectionSet) 
     statistics = detection_statistics(
         scored,
         Truth(truth, task.classes, len(task.dataset.images)),
-        Accumulated.of(curves(evaluated)),
+        PrecisionRecall.of(curves(evaluated)),
         given or None,
         most,
     )

@@ -13,7 +13,7 @@ import onnx
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import GRAPH_FILE, ONNX_FILE, Action, FailureReason
-from dino_api.result import Comparison, Result
+from dino_api.result import ModelComparison, Result
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector
@@ -98,7 +98,7 @@ def _reference(spec: ExperimentSpec, context: RunContext) -> TorchDetector:
 
 def _write(
     reference: TorchDetector, spec: ExperimentSpec, context: RunContext, path: Path
-) -> Described:
+) -> GraphSummary:
     """Makes the file; what it is, for the report."""
     section, info = spec.export, reference.info
     size = input_size(spec, info.spec)
@@ -124,7 +124,7 @@ def _write(
     return described
 
 
-class Described(TypedDict):
+class GraphSummary(TypedDict):
     """What an ONNX file is, for the report."""
 
     bytes: int
@@ -133,7 +133,7 @@ class Described(TypedDict):
     operators: dict[str, int]
 
 
-def describe_graph(path: Path) -> Described:
+def describe_graph(path: Path) -> GraphSummary:
     """Size, operator set and nodes of an ONNX file, in all and by operator."""
     proto = onnx.load(path)
     operators = Counter(node.op_type for node in proto.graph.node)
@@ -147,7 +147,7 @@ def describe_graph(path: Path) -> Described:
 
 def _reported(
     candidate: OnnxDetector,
-    comparison: Comparison,
+    comparison: ModelComparison,
     described: Mapping[str, object],
     context: RunContext,
 ) -> Result:

@@ -13,7 +13,7 @@ from onnxscript import ir
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import COMPARISON_FILE, ENGINE_FILE, Action, FailureReason
-from dino_api.result import Comparison, ModelFile, Progress, Result
+from dino_api.result import ModelComparison, ModelFile, Progress, Result
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.detectors.engine_detector import EngineDetector, as_detector
 from dino_trainer.detectors.onnx_detector import OnnxDetector
@@ -38,7 +38,7 @@ from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.uris import split
 from dino_trainer.tensorrt import build, gpu, latency, python_api
 from dino_trainer.tensorrt.engine_metadata import EngineMetadata, OnnxSource
-from dino_trainer.tensorrt.gpu import Gpu
+from dino_trainer.tensorrt.gpu import EngineGpu
 from dino_trainer.tensorrt.precision import is_quantized
 from dino_trainer.tensorrt.python_api import Engine
 from dino_trainer.tensorrt.timing_cache import TimingCacheFile
@@ -56,7 +56,7 @@ _UNCHECKED = f"{ENGINE_FILE}.unchecked"
 class EngineTarget:
     """What an engine is built for: it runs nowhere else."""
 
-    gpu: Gpu
+    gpu: EngineGpu
     tensorrt: str
 
 
@@ -168,7 +168,7 @@ def _make(
 def _build(
     graph: ir.Model,
     described: EngineMetadata,
-    profile: dict[str, python_api.Profile],
+    profile: dict[str, python_api.InputShapes],
     spec: ExperimentSpec,
     context: RunContext,
 ) -> bytes:
@@ -199,7 +199,7 @@ def _build(
 
 
 def _failed(
-    comparison: Comparison,
+    comparison: ModelComparison,
     compared_on: str,
     problems: list[str],
     spec: ExperimentSpec,
@@ -219,7 +219,7 @@ def _failed(
 
 def _published(
     made: BuiltEngine,
-    comparison: Comparison,
+    comparison: ModelComparison,
     note: str,
     spec: ExperimentSpec,
     context: RunContext,
@@ -242,7 +242,7 @@ def _published(
     return done
 
 
-def time_batches(detector: EngineDetector, clock: Callable[[], float]) -> list[latency.Timing]:
+def time_batches(detector: EngineDetector, clock: Callable[[], float]) -> list[latency.Latency]:
     """The engine alone, from images on the GPU to its outputs there, by batch."""
     size = detector.info.input_size
     assert size is not None

@@ -13,7 +13,7 @@ from dino_trainer.inference.drawing import colours_of
 from dino_trainer.inference.page import inference_page
 from dino_trainer.inference.pipeline import run_through
 from dino_trainer.inference.tally import Tally
-from dino_trainer.inference.writer import Style, Writer
+from dino_trainer.inference.writer import PredictionWriter, Style
 from dino_trainer.machine import devices
 from dino_trainer.model_files.info import Detector, ModelInfo, config_for
 from dino_trainer.model_files.naming import model_uri
@@ -48,7 +48,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     if listing.omissions:
         context.reporter.event(f"Warning: {listing.omissions}")
     watch = Watch(context.stop, Pace(context.reporter.progress), context.reporter.event)
-    with Writer(context.output, pictures, style) as writer:
+    with PredictionWriter(context.output, pictures, style) as writer:
         tally = run_through(detector, config, section.conf_threshold, writer, watch)
         artifacts = writer.finish(about(detector, tally, section.conf_threshold, listing))
     verdict = verdict_of(tally, listing)

@@ -20,7 +20,7 @@ from dino_api.names import (
     Action,
     FailureReason,
 )
-from dino_api.result import Comparison, ModelFile, Result
+from dino_api.result import ModelComparison, ModelFile, Result
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.splits import read_split
 from dino_trainer.data.unreadable import without
@@ -29,8 +29,8 @@ from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.gates.compare import (
+    ComparisonPictures,
     ComparisonSettings,
-    Pictures,
     all_of,
     compare_in_run,
     scores,
@@ -41,7 +41,12 @@ from dino_trainer.gates.scoring import Scoring, scoring
 from dino_trainer.machine import devices
 from dino_trainer.model_files.info import ModelInfo, config_for
 from dino_trainer.model_files.naming import file_at, model_format, model_uri
-from dino_trainer.quantize import QuantizationOptions, Quantized, quantize_onnx, weight_only
+from dino_trainer.quantize import (
+    QuantizationOptions,
+    QuantizationResult,
+    quantize_onnx,
+    weight_only,
+)
 from dino_trainer.quantize.calibration import calibration_inputs, check_count, spread
 from dino_trainer.quantize.page import layers_page
 from dino_trainer.quantize.this_cpu import cuts_off
@@ -59,7 +64,7 @@ class QuantizationTask:
     reference: OnnxDetector
     calibration: CocoDataset
     settings: ComparisonSettings
-    shown: Pictures
+    shown: ComparisonPictures
 
     @property
     def on(self) -> str:
@@ -78,7 +83,7 @@ class QuantizedFile:
     """
 
     file: ModelFile
-    comparison: Comparison
+    comparison: ModelComparison
     summary: str
     remedy: str
     page: Callable[[str, bool], str]
@@ -194,29 +199,31 @@ def prepare_quantization(spec: ExperimentSpec, context: RunContext) -> Quantizat
 
 
 def settings_of(
-    info: ModelInfo, shown: Pictures, scored: Scoring, spec: ExperimentSpec
+    info: ModelInfo, shown: ComparisonPictures, scored: Scoring, spec: ExperimentSpec
 ) -> ComparisonSettings:
     """How the quantized file is compared with the one it is made from, which is of `info`."""
     config = config_for(info, spec, spec.quantize)
     return ComparisonSettings(shown.dataset, config, scored, spec.quantize.gate.maxLoss)
 
 
-def _tested(calibration: CocoDataset, spec: ExperimentSpec, context: RunContext) -> Pictures:
+def _tested(
+    calibration: CocoDataset, spec: ExperimentSpec, context: RunContext
+) -> ComparisonPictures:
     sources = spec.dataset.test_data_sources
     if sources:
         tested = read_split(sources, _TEST, context, spec.dataset.skip_unreadable)
-        return Pictures(tested, all_of(tested, _TEST))
+        return ComparisonPictures(tested, all_of(tested, _TEST))
     context.reporter.event(
         f"Warning: dataset.{_TEST} is not set, so the loss is measured on the calibration images. "
         "That flatters it: the ranges were made for them."
     )
     count = f"the {len(calibration.images)} calibration images{without(calibration.skips)}"
-    return Pictures(calibration, f"{count}, for want of test data")
+    return ComparisonPictures(calibration, f"{count}, for want of test data")
 
 
 def make(
     task: QuantizationTask, spec: ExperimentSpec, context: RunContext, into: Path
-) -> Quantized:
+) -> QuantizationResult:
     """Writes the quantized file, which nobody has looked at yet."""
     section, info = spec.quantize, task.reference.info
     count = len(task.calibration.images)
@@ -243,7 +250,7 @@ def make(
     return done
 
 
-def gate(comparison: Comparison) -> str:
+def gate(comparison: ModelComparison) -> str:
     """Why the file must not be published, empty where it may."""
     loss, limit = comparison.loss, comparison.max_loss
     if loss is None or limit is None or loss <= limit:
@@ -256,7 +263,7 @@ def gate(comparison: Comparison) -> str:
     )
 
 
-def _remedy(comparison: Comparison, start: str) -> str:
+def _remedy(comparison: ModelComparison, start: str) -> str:
     if comparison.loss is None:
         return ""
     return (
@@ -266,7 +273,7 @@ def _remedy(comparison: Comparison, start: str) -> str:
     )
 
 
-def comparison_in_words(comparison: Comparison, device: str) -> str:
+def comparison_in_words(comparison: ModelComparison, device: str) -> str:
     """What an ONNX file costs and what it gains, in a sentence or two. device: what it is for."""
     times = comparison.reference.latency_ms, comparison.candidate.latency_ms
     if times[0] is None or times[1] is None:
@@ -279,7 +286,7 @@ def comparison_in_words(comparison: Comparison, device: str) -> str:
     return f"{text} INT8 is not faster here; {other}measure on the device that it is for."
 
 
-def _scores(named: str, comparison: Comparison, *more: str) -> str:
+def _scores(named: str, comparison: ModelComparison, *more: str) -> str:
     first, second = comparison.reference.mAP, comparison.candidate.mAP
     known = [] if first is None or second is None else [scores(comparison)]
     on = f"{named} on {comparison.images} images"
@@ -297,7 +304,7 @@ def elsewhere() -> str:
     )
 
 
-def reported(html: str, comparison: Comparison, context: RunContext) -> Result:
+def reported(html: str, comparison: ModelComparison, context: RunContext) -> Result:
     """The report, published; a result that holds it."""
     return Result(
         action=Action.QUANTIZE,

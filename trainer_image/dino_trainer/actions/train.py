@@ -7,7 +7,7 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.names import PICTURE_FILE, FailureReason
 from dino_api.result import Artifact, Checkpoint, Dataset, Metrics, ModelFile, Result
 from dino_trainer.data.loader import train_loader
-from dino_trainer.data.splits import Data, load_data, tell_left_out
+from dino_trainer.data.splits import TrainingData, load_data, tell_left_out
 from dino_trainer.detectors.torch_detector import in_training
 from dino_trainer.errors import TrainerError
 from dino_trainer.evaluation.grid import draw_grid
@@ -20,7 +20,7 @@ from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
 from dino_trainer.spec.micro_batch import in_batches_of
 from dino_trainer.storage.files import sha256_of
-from dino_trainer.storage.store import Stored
+from dino_trainer.storage.store import StoredFile
 from dino_trainer.train import loop, state
 from dino_trainer.train.checkpoint_content import Resumable
 from dino_trainer.train.run import Run
@@ -30,7 +30,9 @@ PICTURED = 12
 
 
 def run(
-    spec: ExperimentSpec, context: RunContext, aim: Callable[[Data], Objective] | None = None
+    spec: ExperimentSpec,
+    context: RunContext,
+    aim: Callable[[TrainingData], Objective] | None = None,
 ) -> Result:
     """Train to the end, from the latest checkpoint in the output if there is one.
 
@@ -58,7 +60,7 @@ def run(
     return conclude(training, context, data)
 
 
-def saved_state(spec: ExperimentSpec, context: RunContext, data: Data) -> Resumable | None:
+def saved_state(spec: ExperimentSpec, context: RunContext, data: TrainingData) -> Resumable | None:
     """The checkpoint to go on from, read by one process for all."""
     world = context.world
     saved = state.find_resumable(spec, context, data) if world.is_main else None
@@ -106,7 +108,7 @@ def stopped_early(run: Run) -> str | None:
     )
 
 
-def conclude(run: Run, context: RunContext, data: Data) -> Result:
+def conclude(run: Run, context: RunContext, data: TrainingData) -> Result:
     """Publish the picture and say what came out."""
     top = run.standing.best
     if top is None:  # no validation had anything to find: the last weights are as good as any
@@ -157,10 +159,10 @@ def published_artifact(context: RunContext, name: str) -> Artifact:
             FailureReason.INPUT_NOT_FOUND, f"{context.output.uri(name)} was there and is gone."
         )
     size = path.stat().st_size
-    return Stored(context.output.uri(name), sha256_of(path), size).artifact(name)
+    return StoredFile(context.output.uri(name), sha256_of(path), size).artifact(name)
 
 
-def draw_picture(run: Run, context: RunContext, data: Data) -> Artifact:
+def draw_picture(run: Run, context: RunContext, data: TrainingData) -> Artifact:
     """Draw what the best weights find in the first validation images, and publish it."""
     run.scored.load_state_dict(checkpoint.read(context.output.dir / BEST)["model"])
     shown = replace(data.validation, images=data.validation.images[:PICTURED])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dino_api.actions import ACTIONS, Data
+from dino_api.actions import ACTIONS, DatasetSplit
 from dino_api.experiment import DataSource, ExperimentSpec
 from dino_api.names import TRAINS, Action
 from dino_trainer.distributed.launcher import Topology
@@ -28,13 +28,13 @@ def announce(action: Action, spec: ExperimentSpec, output: Output, say: Say) -> 
 def _data(action: Action, spec: ExperimentSpec) -> Iterator[tuple[str, str]]:
     for part in annotated(action):
         sources = _sources(sources_of(spec.dataset, part))
-        if part is Data.VALIDATION:
+        if part is DatasetSplit.VALIDATION:
             sources = sources or "the training data again"
         if sources:
             yield part.heading, sources
     infer = spec.dataset.infer_data_sources
-    if Data.INFERENCE in ACTIONS[action].reads and infer:
-        yield Data.INFERENCE.heading, ", ".join(infer.image_dir)
+    if DatasetSplit.INFERENCE in ACTIONS[action].reads and infer:
+        yield DatasetSplit.INFERENCE.heading, ", ".join(infer.image_dir)
 
 
 def _model(action: Action, spec: ExperimentSpec) -> Iterator[tuple[str, str]]:

@@ -15,11 +15,9 @@ from collections.abc import MutableMapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
 
-from dino_api.command_line import parsed
-from dino_api.failures import exit_code
-from dino_api.names import SPEC_KEY, TRAINS, Action, Env, FailureReason, Option, Stage
+from dino_api.command_line import CommandParser, parsed
+from dino_api.names import SPEC_KEY, TRAINS, Action, Env, Option, Stage
 from dino_api.reported import print_any_text
 from dino_api.result import Result
 from dino_trainer.command import help_texts
@@ -33,7 +31,6 @@ from dino_trainer.report.reporter import write_termination
 from dino_trainer.report.terminal import open_terminal
 from dino_trainer.spec.search_file import with_draw
 
-_USAGE_ERROR = exit_code(FailureReason.INVALID_SPEC)
 SPIN_COUNT = "1000"  # turns, some microseconds
 RENUMBER, CONVERT, WEIGHTS, INIT = "renumber", "convert", "weights", "init"
 DOCTOR = "doctor"
@@ -43,23 +40,9 @@ _GOODBYE = "finishing this step, then saving a checkpoint"
 _GOODBYE_UNSAVED = "stopping"
 
 
-class _Parser(argparse.ArgumentParser):
-    """Usage errors end with 64 as every other mistake in the request, not with argparse's 2.
-
-    Descriptions and epilogs of all commands keep their lines.
-    """
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **arguments)
-
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(_USAGE_ERROR, f"{self.prog}: {message}\n")
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = _Parser(
+    parser = CommandParser(
         prog="dino",
         description="Train, evaluate, export and run DINO object detectors from TAO experiment "
         "specs, here or on Kubernetes.",
@@ -98,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_action(actions: argparse._SubParsersAction[_Parser], action: Action) -> None:
+def _add_action(actions: argparse._SubParsersAction[CommandParser], action: Action) -> None:
     text = HELP[action]
     parser = actions.add_parser(
         action.value,
@@ -116,7 +99,7 @@ def _add_action(actions: argparse._SubParsersAction[_Parser], action: Action) ->
         )
 
 
-def _add_report(actions: argparse._SubParsersAction[_Parser]) -> None:
+def _add_report(actions: argparse._SubParsersAction[CommandParser]) -> None:
     report = actions.add_parser(
         Stage.REPORT,
         help="make the report of a search from its search.json",
@@ -138,7 +121,7 @@ def _add_report(actions: argparse._SubParsersAction[_Parser]) -> None:
     )
 
 
-def _add_result(actions: argparse._SubParsersAction[_Parser]) -> None:
+def _add_result(actions: argparse._SubParsersAction[CommandParser]) -> None:
     result = actions.add_parser(
         Stage.RESULT,
         help="say again what an action has left in its output",
@@ -148,7 +131,7 @@ def _add_result(actions: argparse._SubParsersAction[_Parser]) -> None:
     _add_for(result, "whose result")
 
 
-def _add_renumber(actions: argparse._SubParsersAction[_Parser]) -> None:
+def _add_renumber(actions: argparse._SubParsersAction[CommandParser]) -> None:
     renumber = actions.add_parser(
         RENUMBER,
         help="write annotations whose category ids are 1, 2, 3 and so on",
@@ -165,7 +148,7 @@ def _add_renumber(actions: argparse._SubParsersAction[_Parser]) -> None:
     )
 
 
-def _add_convert(actions: argparse._SubParsersAction[_Parser]) -> None:
+def _add_convert(actions: argparse._SubParsersAction[CommandParser]) -> None:
     convert = actions.add_parser(
         CONVERT,
         help="write COCO from YOLO, Pascal VOC, KITTI, Label Studio, CVAT, Datumaro or FiftyOne",
@@ -197,7 +180,7 @@ def _add_convert(actions: argparse._SubParsersAction[_Parser]) -> None:
     )
 
 
-def _add_weights(actions: argparse._SubParsersAction[_Parser]) -> None:
+def _add_weights(actions: argparse._SubParsersAction[CommandParser]) -> None:
     weights = actions.add_parser(
         WEIGHTS,
         help="get the weights of a backbone to where trainings read them",
@@ -217,7 +200,7 @@ def _add_weights(actions: argparse._SubParsersAction[_Parser]) -> None:
     put.add_argument("--backbone", required=True, metavar="NAME", help="as model.backbone")
 
 
-def _add_init(actions: argparse._SubParsersAction[_Parser]) -> None:
+def _add_init(actions: argparse._SubParsersAction[CommandParser]) -> None:
     init = actions.add_parser(
         INIT,
         help="write a spec for a COCO folder, with settings for this machine",
@@ -235,7 +218,7 @@ def _add_init(actions: argparse._SubParsersAction[_Parser]) -> None:
     )
 
 
-def _add_doctor(actions: argparse._SubParsersAction[_Parser]) -> None:
+def _add_doctor(actions: argparse._SubParsersAction[CommandParser]) -> None:
     doctor = actions.add_parser(
         DOCTOR,
         help="say what this machine can do: GPU, bf16, memory, ONNX Runtime, TensorRT, S3",

@@ -10,7 +10,7 @@ from pathlib import Path
 from dino_trainer.convert import formats
 from dino_trainer.convert.coco_writer import How, write
 from dino_trainer.convert.files import read_lines
-from dino_trainer.convert.records import Export, LabelledImage, Source
+from dino_trainer.convert.records import Export, ExportSource, LabelledImage
 from dino_trainer.convert.splitting import NAMES, by_split, shares_of
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.storage.store import Say
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace, say: Say) -> int:
     images = _local(arguments.images) if arguments.images else None
     if images is not None and not images.is_dir():
         raise invalid_spec(f"--images {images} is no folder.", "Name the folder of the images.")
-    wanted = Source(source, images, arguments.voc_zero_based, Steps("read", say))
+    wanted = ExportSource(source, images, arguments.voc_zero_based, Steps("read", say))
     export = formats.read(arguments.format, wanted)
     if arguments.classes:
         names = read_lines(_local(arguments.classes))

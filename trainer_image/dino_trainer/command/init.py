@@ -8,11 +8,11 @@ from pathlib import Path
 
 from dino_api.names import FailureReason
 from dino_api.reported import sound
-from dino_trainer.convert.recognised import Recognised, has_images, recognised
+from dino_trainer.convert.recognised import RecognisedExport, has_images, recognised
 from dino_trainer.data.coco_json import NotCoco
 from dino_trainer.errors import TrainerError, invalid_dataset, invalid_spec
 from dino_trainer.machine.inventory import Machine, this_machine
-from dino_trainer.new_spec.coco_folder import VALIDATION, Facts, find_annotations, read_facts
+from dino_trainer.new_spec.coco_folder import VALIDATION, FolderFacts, find_annotations, read_facts
 from dino_trainer.new_spec.recipe import Recipe, recipe_for
 from dino_trainer.new_spec.template import in_words, spec_text
 from dino_trainer.storage.files import named
@@ -60,7 +60,7 @@ def _local(text: str) -> Path:
     return path
 
 
-def _facts(path: Path) -> Facts:
+def _facts(path: Path) -> FolderFacts:
     """Raises InvalidDataset for what is no COCO folder, with the command that makes one of it."""
     files = find_annotations(path) if path.is_dir() else {}
     try:
@@ -77,7 +77,7 @@ def _facts(path: Path) -> Facts:
     raise invalid_dataset(f"{path} holds {holds} that are COCO.", _LAYOUT)
 
 
-def _require_text(facts: Facts) -> None:
+def _require_text(facts: FolderFacts) -> None:
     """Raises InvalidSpec for paths that a spec cannot hold."""
     paths = [path for one in facts.splits.values() for path in (one.images, one.annotations)]
     if odd := next((path for path in map(str, paths) if path != sound(path)), None):
@@ -87,7 +87,7 @@ def _require_text(facts: Facts) -> None:
         )
 
 
-def _convert(other: Recognised) -> str:
+def _convert(other: RecognisedExport) -> str:
     split, source = "" if other.split else _SPLIT, shlex.quote(str(other.source))
     made = f"--output {_MADE}{split}   and then   dino init {_MADE}"
     return f"dino convert {other.format} {source} {made}"
@@ -104,7 +104,7 @@ def _write_new(output: Path, text: str) -> None:
         raise
 
 
-def _tell(facts: Facts, recipe: Recipe, machine: Machine, output: Path) -> None:
+def _tell(facts: FolderFacts, recipe: Recipe, machine: Machine, output: Path) -> None:
     for name, split in facts.splits.items():
         print(f"{name}: {split.count:,} images, {split.boxes:,} boxes in {split.annotations}")
     if VALIDATION not in facts.splits:

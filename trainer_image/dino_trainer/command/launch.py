@@ -59,7 +59,7 @@ from dino_trainer.storage.store import Say
 
 
 @dataclass(frozen=True)
-class _Opened:
+class _PreparedRun:
     """A spec that can be run, and the place where its results go."""
 
     action: Action
@@ -79,7 +79,7 @@ class _Opened:
         epochs = self.spec.train.num_epochs if self.action in TRAINS else None
         return Reporter(self.output, epochs, terminal=self.terminal, push=push)
 
-    def again(self) -> _Opened:
+    def again(self) -> _PreparedRun:
         """The same with the output as another process has left it."""
         output, _ = _claimed(self.spec, self.action, self.terminal.line, self.stop)
         return replace(self, output=output)
@@ -127,14 +127,14 @@ def _open(
     overrides: Sequence[str],
     stop: threading.Event,
     terminal: Terminal,
-) -> _Opened:
+) -> _PreparedRun:
     """Reads the spec and makes its output this run's."""
     spec, warnings = read_spec_file(spec_path, overrides, action)
     for warning in warnings:
         terminal.line(warning)
     output, earlier = _claimed(spec, action, terminal.line, stop)
     fingerprint = digest(spec, action)
-    return _Opened(action, spec, output, scratch_dir(), fingerprint, terminal, stop, earlier)
+    return _PreparedRun(action, spec, output, scratch_dir(), fingerprint, terminal, stop, earlier)
 
 
 def _claimed(
@@ -151,7 +151,7 @@ def _claimed(
     return output, earlier
 
 
-def _launch_here(opened: _Opened) -> int:
+def _launch_here(opened: _PreparedRun) -> int:
     """In this process, which has no peers."""
     with _context(opened, World.alone()) as context:
         code = _run(opened, context)
@@ -160,7 +160,7 @@ def _launch_here(opened: _Opened) -> int:
     return code
 
 
-def _launch_ranks(shape: Topology, opened: _Opened, arguments: Sequence[str]) -> int:
+def _launch_ranks(shape: Topology, opened: _PreparedRun, arguments: Sequence[str]) -> int:
     """In processes of their own; the first node's launcher reports for all."""
     say = opened.terminal.line
     say(f"Running in {shape.size} processes, {shape.local} of them here.")
@@ -215,7 +215,7 @@ def _launch_as_rank(
 
 
 @contextmanager
-def _context(opened: _Opened, world: World) -> Iterator[RunContext]:
+def _context(opened: _PreparedRun, world: World) -> Iterator[RunContext]:
     """What the action gets. Rank 0 alone reports."""
     if world.is_main:
         opened.output.fetch(STATUS_FILE)
@@ -246,7 +246,7 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _run(opened: _Opened, context: RunContext) -> int:
+def _run(opened: _PreparedRun, context: RunContext) -> int:
     try:
         _act(opened, context)
     # Whatever ends a run is reported to the resource with its reason before the process ends.
@@ -259,7 +259,7 @@ def _run(opened: _Opened, context: RunContext) -> int:
     return 0
 
 
-def _act(opened: _Opened, context: RunContext) -> None:
+def _act(opened: _PreparedRun, context: RunContext) -> None:
     """The action, from its announcement to its published result."""
     output, reporter, action = opened.output, context.reporter, opened.action
     if context.world.is_main:

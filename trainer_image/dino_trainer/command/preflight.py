@@ -13,7 +13,7 @@ from dino_api.reported import shortened
 from dino_api.result import Artifact, Result
 from dino_trainer.command.launch import explain, scratch_dir
 from dino_trainer.errors import TrainerError
-from dino_trainer.preflight.check import Checked, check, dataset_status
+from dino_trainer.preflight.check import PreflightResult, check, dataset_status
 from dino_trainer.preflight.examples import example_pictures
 from dino_trainer.preflight.findings import Finding
 from dino_trainer.preflight.page import preflight_page
@@ -70,7 +70,7 @@ def run(
     return failure.exit_code
 
 
-def failure_of_data(checked: Checked, report: str) -> TrainerError | None:
+def failure_of_data(checked: PreflightResult, report: str) -> TrainerError | None:
     """Why the action must not begin: the errors by id and count, with their messages.
 
     Data that is not there at all is InputNotFound; anything else is InvalidDataset.
@@ -100,7 +100,7 @@ def _folder(spec: ExperimentSpec, action: Action) -> str:
 
 
 def _publish(
-    spec: ExperimentSpec, checked: Checked, output: Output, stop: threading.Event
+    spec: ExperimentSpec, checked: PreflightResult, output: Output, stop: threading.Event
 ) -> list[Artifact]:
     content: dict[str, object] = {
         "schema": _SCHEMA,
@@ -126,13 +126,13 @@ def _json(content: dict[str, object]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def _conclude(checked: Checked, output: Output, say: Say) -> None:
+def _conclude(checked: PreflightResult, output: Output, say: Say) -> None:
     errors, warnings = len(checked.findings.errors), len(checked.findings.warnings)
     say(f"{_counted(checked)}: {errors} kinds of errors, {warnings} of warnings.")
     say(f"Report: {output.uri(REPORT_FILE)}")
 
 
-def _counted(checked: Checked) -> str:
+def _counted(checked: PreflightResult) -> str:
     """What there is, in words."""
     if checked.action in TRAINS:
         train, *rest = checked.splits

@@ -7,7 +7,7 @@ import os
 import sys
 import textwrap
 
-from dino_api.rules.catalogue import Entry, catalogue
+from dino_api.rules.catalogue import CatalogueEntry, catalogue
 
 
 def print_rules(as_json: bool) -> int:
@@ -25,7 +25,7 @@ def print_rules(as_json: bool) -> int:
     return 0
 
 
-def _paragraph(entry: Entry) -> str:
+def _paragraph(entry: CatalogueEntry) -> str:
     head = f"{entry.id}  [{entry.severity}; {', '.join(entry.where)}]"
     text = textwrap.fill(entry.message, 96, initial_indent="    ", subsequent_indent="    ")
     remedy = textwrap.fill(entry.remedy, 96, initial_indent="    -> ", subsequent_indent="       ")

@@ -13,14 +13,14 @@ from xml.etree.ElementTree import Element
 
 from dino_trainer.convert.files import endings_below, existing, number, read_xml, size
 from dino_trainer.convert.geometry import Point, around, ellipse, turned
-from dino_trainer.convert.pictures import Pictures, measured, missing
+from dino_trainer.convert.pictures import PictureFolders, measured, missing
 from dino_trainer.convert.records import (
     Box,
     Export,
+    ExportSource,
     LabelledImage,
     Notes,
     Oddity,
-    Source,
     listed_names,
     split_called,
 )
@@ -31,7 +31,7 @@ _NO_VIDEO = (
 )
 
 
-def read(source: Source) -> Export:
+def read(source: ExportSource) -> Export:
     """annotations.xml with images beside it, or several tasks below one folder.
 
     Splits are the subsets of the images; Default is none.
@@ -80,12 +80,14 @@ def _names(root: Element, file: Path) -> Iterator[str]:
             yield label.findtext("name", "").strip()
 
 
-def _pictures(source: Source, folder: Path, subset: str) -> Pictures:
+def _pictures(source: ExportSource, folder: Path, subset: str) -> PictureFolders:
     images = folder / "images"
-    return Pictures(source.images, images / subset, images, folder)
+    return PictureFolders(source.images, images / subset, images, folder)
 
 
-def _image(item: Element, where: str, pictures: Pictures, notes: Notes) -> LabelledImage | None:
+def _image(
+    item: Element, where: str, pictures: PictureFolders, notes: Notes
+) -> LabelledImage | None:
     picture = pictures.find(item.get("name", ""))
     if picture is None:
         return None

@@ -13,14 +13,14 @@ from typing import Any
 
 from dino_trainer.convert.files import endings_in, existing, number, numbers, read_json, size
 from dino_trainer.convert.geometry import around, turned
-from dino_trainer.convert.pictures import Pictures, measured, missing
+from dino_trainer.convert.pictures import PictureFolders, measured, missing
 from dino_trainer.convert.records import (
     Box,
     Export,
+    ExportSource,
     LabelledImage,
     Notes,
     Oddity,
-    Source,
     listed_names,
     split_called,
 )
@@ -30,7 +30,7 @@ _FORM = "Export it in Datumaro's own format (`datumaro`), which has annotations/
 _MOVING = ("video", "video_frame", "point_cloud")
 
 
-def read(source: Source) -> Export:
+def read(source: ExportSource) -> Export:
     """Every annotations/SUBSET.json; the splits are the subsets, `default` is none."""
     notes, lost, images, names = Notes(), list[str](), list[LabelledImage](), list[str]()
     for file in _files(existing(source.path)):
@@ -75,9 +75,9 @@ def _labels(document: Any, file: Path) -> list[str]:
     return [str(one.get("name", "")) for one in _listed(label, "labels", file)]
 
 
-def _pictures(source: Source, file: Path) -> Pictures:
+def _pictures(source: ExportSource, file: Path) -> PictureFolders:
     folder = file.parent.parent / "images"
-    return Pictures(source.images, folder / file.stem, folder, file.parent.parent)
+    return PictureFolders(source.images, folder / file.stem, folder, file.parent.parent)
 
 
 def _name(item: dict[str, Any]) -> str:
@@ -87,7 +87,7 @@ def _name(item: dict[str, Any]) -> str:
 
 
 def _image(
-    item: dict[str, Any], where: str, labels: list[str], pictures: Pictures, notes: Notes
+    item: dict[str, Any], where: str, labels: list[str], pictures: PictureFolders, notes: Notes
 ) -> LabelledImage | None:
     if kind := next((key for key in _MOVING if item.get(key)), None):
         raise invalid_dataset(

@@ -10,14 +10,14 @@ from typing import Any
 
 from dino_trainer.convert.files import existing_folder, number, numbers, read_json, size
 from dino_trainer.convert.geometry import around
-from dino_trainer.convert.pictures import Picture, Pictures, measured, missing
+from dino_trainer.convert.pictures import PictureFile, PictureFolders, measured, missing
 from dino_trainer.convert.records import (
     Box,
     Export,
+    ExportSource,
     LabelledImage,
     Notes,
     Oddity,
-    Source,
     listed_names,
     split_called,
 )
@@ -28,7 +28,7 @@ _FIELD = "ground_truth"
 _KINDS = {"Detections": "detections", "Polylines": "polylines"}
 
 
-def read(source: Source) -> Export:
+def read(source: ExportSource) -> Export:
     """The folder of an export. Splits are the tags train, val and test of samples."""
     folder = existing_folder(source.path)
     if (file := folder / "samples.json").is_file():
@@ -52,12 +52,12 @@ def _list(value: Any, where: str) -> list[Any]:
     return value or []
 
 
-def _labels(source: Source, file: Path) -> Export:
+def _labels(source: ExportSource, file: Path) -> Export:
     """Of each image its boxes; labels are numbers where the file lists classes."""
     document = read_json(file)
     labels = _object(document, "labels", file)
     notes, lost, images = Notes(), list[str](), list[LabelledImage]()
-    pictures = Pictures(source.images, file.parent / "data")
+    pictures = PictureFolders(source.images, file.parent / "data")
     classes = [str(name) for name in _list(document.get("classes"), f"{file}: classes")]
     for name, shapes in labels.items():
         source.step()
@@ -106,10 +106,10 @@ def _detection(
 class _Samples:
     """FiftyOneDataset: metadata.json with the classes, samples.json with all fields."""
 
-    def __init__(self, source: Source, file: Path) -> None:
+    def __init__(self, source: ExportSource, file: Path) -> None:
         self._source, self._file = source, file
         self._notes = Notes()
-        self._pictures = Pictures(source.images, file.parent, file.parent / "data")
+        self._pictures = PictureFolders(source.images, file.parent, file.parent / "data")
         self._samples = self._read()
         self._field = self._labelled()
 
@@ -167,7 +167,7 @@ class _Samples:
         names = _list(own or document.get("default_classes"), f"{file}: the list of classes")
         return [str(name) for name in names]
 
-    def _image(self, sample: dict[str, Any], picture: Picture, where: str) -> LabelledImage:
+    def _image(self, sample: dict[str, Any], picture: PictureFile, where: str) -> LabelledImage:
         metadata = sample.get("metadata")
         sides = metadata if isinstance(metadata, dict) else {}
         place = f"{where}.metadata"

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 from dino_api.names import FailureReason
 from dino_trainer.data.folder_files import files_below, is_hidden
 from dino_trainer.errors import TrainerError, invalid_dataset
-from dino_trainer.first_bytes import COMPRESSED, HEAD, Kind, kind_of_bytes
+from dino_trainer.first_bytes import COMPRESSED, HEAD, Signature, kind_of_bytes
 from dino_trainer.storage.files import named
 
 _AGAIN = "Export it again, or correct that line."
@@ -129,7 +129,7 @@ def existing(path: Path) -> Path:
     if path.is_file():
         with named(path), path.open("rb") as file:
             kind = kind_of_bytes(file.read(HEAD))
-        if kind in (Kind.ZIP, *COMPRESSED):
+        if kind in (Signature.ZIP, *COMPRESSED):
             raise invalid_dataset(
                 f"{path} is {kind}.",
                 "Unpack it, and name the folder. Of a ZIP archive: python3 -m zipfile -e FILE DIR",

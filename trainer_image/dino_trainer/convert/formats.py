@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dino_api.reported import sound
-from dino_trainer.convert.records import Export, Source
+from dino_trainer.convert.records import Export, ExportSource
 from dino_trainer.errors import invalid_dataset
 
 
@@ -42,7 +42,7 @@ FORMATS = {
 }
 
 
-def read(format: str, source: Source) -> Export:
+def read(format: str, source: ExportSource) -> Export:
     """What a tool wrote. Raises TrainerError with file, field and remedy."""
     module = import_module(f"dino_trainer.convert.{FORMATS[format].module}")
     export: Export = module.read(source)

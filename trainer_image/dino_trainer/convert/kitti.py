@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dino_trainer.convert.files import endings_below, existing_folder, number, read_text
-from dino_trainer.convert.pictures import Pictures, measured, missing
+from dino_trainer.convert.pictures import PictureFolders, measured, missing
 from dino_trainer.convert.records import (
     Box,
     Export,
+    ExportSource,
     LabelledImage,
     Notes,
     Oddity,
-    Source,
     sorted_names,
     split_called,
 )
@@ -29,12 +29,12 @@ _FIELDS = (15, 16)
 _TRACKING = (17, 18)
 
 
-def read(source: Source) -> Export:
+def read(source: ExportSource) -> Export:
     """label_2 beside image_2, or labels beside images, at any depth. Splits are folders' names."""
     notes, lost, used = Notes(), list[str](), set[Path]()
     images = []
     for folder, split in _folders(existing_folder(source.path)):
-        pictures = Pictures(source.images, folder.parent / _BESIDE[folder.name])
+        pictures = PictureFolders(source.images, folder.parent / _BESIDE[folder.name])
         for name in endings_below(folder, ".txt"):
             source.step()
             boxes = tuple(_boxes(folder / name, notes))

@@ -14,14 +14,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from dino_trainer.convert.files import endings_in, existing, number, read_json, size
 from dino_trainer.convert.geometry import around, ellipse, turned
-from dino_trainer.convert.pictures import Picture, Pictures, measured, missing
+from dino_trainer.convert.pictures import PictureFile, PictureFolders, measured, missing
 from dino_trainer.convert.records import (
     Box,
     Export,
+    ExportSource,
     LabelledImage,
     Notes,
     Oddity,
-    Source,
     sorted_names,
 )
 from dino_trainer.errors import invalid_dataset
@@ -44,11 +44,11 @@ class _Shape(NamedTuple):
     where: str
 
 
-def read(source: Source) -> Export:
+def read(source: ExportSource) -> Export:
     """The .json file, or the folder that has one. Classes are sorted: the export lists none."""
     notes, lost, images = Notes(), list[str](), list[LabelledImage]()
     file = _file(existing(source.path))
-    pictures = Pictures(source.images, file.parent / "images", file.parent)
+    pictures = PictureFolders(source.images, file.parent / "images", file.parent)
     for place, task in enumerate(_each_once(_tasks(file), notes)):
         source.step()
         where = f"{file}: task {task.get('id', place)}"
@@ -120,7 +120,7 @@ def _address(task: dict[str, Any], where: str) -> str:
     )
 
 
-def _picture(address: str, pictures: Pictures) -> Picture | None:
+def _picture(address: str, pictures: PictureFolders) -> PictureFile | None:
     """The file of an address, with or without what Label Studio has put before its name."""
     try:
         parts = urlsplit(address)
@@ -233,7 +233,7 @@ def _names(value: dict[str, Any]) -> list[str]:
     return []
 
 
-def _image(picture: Picture, shapes: list[_Shape], notes: Notes) -> LabelledImage:
+def _image(picture: PictureFile, shapes: list[_Shape], notes: Notes) -> LabelledImage:
     pixels = next((shape.size for shape in shapes if shape.size), None)
     width, height = pixels or measured(picture.path)
     boxes = []

@@ -17,24 +17,24 @@ from dino_trainer.errors import TrainerError, invalid_dataset
 _SHOWN = 3
 
 
-class Picture(NamedTuple):
+class PictureFile(NamedTuple):
     """An image file. name: its path from the folder of the images on."""
 
     path: Path
     name: str
 
 
-_Index = Mapping[str, list[Picture]]
+_Index = Mapping[str, list[PictureFile]]
 
 
-class Pictures:
+class PictureFolders:
     """The images below some folders; of those that are no folders nothing is said."""
 
     def __init__(self, *roots: Path | None) -> None:
         folders = [root for root in roots if root is not None and root.is_dir()]
         self._roots = list(dict.fromkeys(folders))
 
-    def find(self, name: str) -> Picture | None:
+    def find(self, name: str) -> PictureFile | None:
         """The image that is called so: by its whole path, by the end of it, by the last part.
 
         Tools write paths of other machines, addresses, and names with the wrong ending, so the
@@ -45,10 +45,10 @@ class Pictures:
         for root in self._roots:
             for end in ends:
                 if path := path_below(root, end):
-                    return Picture(path, end)
+                    return PictureFile(path, end)
         return next(filter(None, map(self.called, ends)), None)
 
-    def called(self, name: str) -> Picture | None:
+    def called(self, name: str) -> PictureFile | None:
         """The one image with that path, or that name in any folder; with its ending or another."""
         for index in (self._by_path, self._by_name):
             for key in (name, _without_ending(name)):
@@ -57,7 +57,7 @@ class Pictures:
                     return pictures[0]
         return None
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[PictureFile]:
         """All of them, each once, sorted by name."""
         seen: set[Path] = set()
         for root in self._roots:
@@ -75,20 +75,20 @@ class Pictures:
         return _indexed((picture.path.name, picture) for picture in self)
 
 
-def _indexed(named: Iterable[tuple[str, Picture]]) -> _Index:
+def _indexed(named: Iterable[tuple[str, PictureFile]]) -> _Index:
     """By each name, and by it without its ending."""
-    index: defaultdict[str, list[Picture]] = defaultdict(list)
+    index: defaultdict[str, list[PictureFile]] = defaultdict(list)
     for name, picture in named:
         for key in {name, _without_ending(name)}:
             index[composed(key)].append(picture)
     return index
 
 
-def below(root: Path) -> list[Picture]:
+def below(root: Path) -> list[PictureFile]:
     """The images in and below a folder, sorted by name."""
     names = (name for name in files_below(root) if not is_hidden(name))
     return [
-        Picture(root / name, name)
+        PictureFile(root / name, name)
         for name in sorted(names)
         if PurePosixPath(name).suffix.lower() in IMAGE_FORMATS
     ]

@@ -18,7 +18,7 @@ from dino_trainer.errors import TrainerError
 _SPLITS = ("train", "training", "trainval")
 
 
-class Recognised(NamedTuple):
+class RecognisedExport(NamedTuple):
     """format: as `dino convert` calls it. source: what it is to be given. split: whether the
     export has splits of its own."""
 
@@ -27,7 +27,7 @@ class Recognised(NamedTuple):
     split: bool
 
 
-def recognised(path: Path) -> Recognised | None:
+def recognised(path: Path) -> RecognisedExport | None:
     """The format of an export, None where nothing says it. Looks one folder deep."""
     try:
         if path.is_file():
@@ -40,53 +40,53 @@ def recognised(path: Path) -> Recognised | None:
     except (TrainerError, OSError):
         return None
     if one and one.source != path and one.source.name.lower() in _ANY_SPLIT:
-        return Recognised(one.format, path, True)
+        return RecognisedExport(one.format, path, True)
     return one
 
 
 _ANY_SPLIT = (*_SPLITS, "val", "valid", "validation", "test", "testing")
 
 
-def _file(path: Path) -> Recognised | None:
+def _file(path: Path) -> RecognisedExport | None:
     if path.suffix.lower() == ".xml":
         tag = read_xml(path).tag
-        return {"annotations": Recognised("cvat", path, False)}.get(tag)
+        return {"annotations": RecognisedExport("cvat", path, False)}.get(tag)
     if path.suffix.lower() in (".yaml", ".yml", ".data"):
-        return Recognised("yolo", path, True)
+        return RecognisedExport("yolo", path, True)
     if path.suffix.lower() == ".json" and isinstance(_json(path), list):
-        return Recognised("label-studio", path, False)
+        return RecognisedExport("label-studio", path, False)
     return None
 
 
-def _folder(path: Path) -> Recognised | None:
+def _folder(path: Path) -> RecognisedExport | None:
     for way in (_fiftyone, _datumaro, _yolo_listed, _of_xml, _of_labels, _label_studio):
         if export := way(path):
             return export
     return None
 
 
-def _fiftyone(path: Path) -> Recognised | None:
+def _fiftyone(path: Path) -> RecognisedExport | None:
     if (path / "samples.json").is_file():
-        return Recognised("fiftyone", path, False)
+        return RecognisedExport("fiftyone", path, False)
     document = _json(path / "labels.json")
     own = isinstance(document, dict) and {"classes", "labels"} <= document.keys()
-    return Recognised("fiftyone", path, False) if own else None
+    return RecognisedExport("fiftyone", path, False) if own else None
 
 
-def _datumaro(path: Path) -> Recognised | None:
+def _datumaro(path: Path) -> RecognisedExport | None:
     folder = path / "annotations"
     files = endings_in(folder, ".json") if folder.is_dir() else []
     own = [file for file in files if _has(_json(file), "items")]
-    return Recognised("datumaro", path, len(own) > 1) if own else None
+    return RecognisedExport("datumaro", path, len(own) > 1) if own else None
 
 
-def _yolo_listed(path: Path) -> Recognised | None:
+def _yolo_listed(path: Path) -> RecognisedExport | None:
     listed = ("data.yaml", "data.yml", "obj.data")
     there = any((path / name).is_file() for name in listed)
-    return Recognised("yolo", path, True) if there else None
+    return RecognisedExport("yolo", path, True) if there else None
 
 
-def _of_xml(path: Path) -> Recognised | None:
+def _of_xml(path: Path) -> RecognisedExport | None:
     """Pascal VOC has a file for each image, CVAT one for all."""
     place = path / "Annotations"
     files = endings_in(place if place.is_dir() else path, ".xml")
@@ -94,19 +94,19 @@ def _of_xml(path: Path) -> Recognised | None:
         return None
     tag = read_xml(files[0]).tag
     if tag == "annotation":
-        return Recognised("voc", path, (path / "ImageSets/Main/train.txt").is_file())
-    return Recognised("cvat", path, False) if tag == "annotations" else None
+        return RecognisedExport("voc", path, (path / "ImageSets/Main/train.txt").is_file())
+    return RecognisedExport("cvat", path, False) if tag == "annotations" else None
 
 
-def _of_labels(path: Path) -> Recognised | None:
+def _of_labels(path: Path) -> RecognisedExport | None:
     """KITTI's lines begin with a name and have 15 fields; YOLO's with the number of a class."""
     for name in ("label_2", "labels", "."):
         folder = path / name
         for fields in _first_lines(folder):
             if len(fields) >= 15 and not fields[0].isdecimal():
-                return Recognised("kitti", path, False)
+                return RecognisedExport("kitti", path, False)
             if len(fields) >= 5 and fields[0].isdecimal():
-                return Recognised("yolo", path, False)
+                return RecognisedExport("yolo", path, False)
     return None
 
 
@@ -118,10 +118,10 @@ def _first_lines(folder: Path) -> Iterator[list[str]]:
             yield lines
 
 
-def _label_studio(path: Path) -> Recognised | None:
+def _label_studio(path: Path) -> RecognisedExport | None:
     files = endings_in(path, ".json")
     if len(files) == 1 and isinstance(_json(files[0]), list):
-        return Recognised("label-studio", files[0], False)
+        return RecognisedExport("label-studio", files[0], False)
     return None
 
 

@@ -58,7 +58,7 @@ class Export:
 
 
 @dataclass(frozen=True)
-class Source:
+class ExportSource:
     """What is to be read.
 
     path: the folder or file of the export. images: the folder of the images, where it was named.
@@ -71,10 +71,10 @@ class Source:
     step: Step = field(default=lambda: None, repr=False, compare=False)
 
 
-class Reader(Protocol):
+class FormatReader(Protocol):
     """A format. Raises TrainerError with file, field and remedy for what cannot be read."""
 
-    def __call__(self, source: Source) -> Export: ...
+    def __call__(self, source: ExportSource) -> Export: ...
 
 
 class Oddity(StrEnum):

@@ -23,14 +23,14 @@ from dino_trainer.convert.files import (
     read_xml,
     size,
 )
-from dino_trainer.convert.pictures import Picture, Pictures, measured, missing
+from dino_trainer.convert.pictures import PictureFile, PictureFolders, measured, missing
 from dino_trainer.convert.records import (
     Box,
     Export,
+    ExportSource,
     LabelledImage,
     Notes,
     Oddity,
-    Source,
     sorted_names,
     split_called,
 )
@@ -47,7 +47,7 @@ _PRESENCE = re.compile(r"\s+(1|0|-1)$")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
-class Annotation(NamedTuple):
+class AnnotationFile(NamedTuple):
     """An XML file, what is in it, and the split of its image."""
 
     file: Path
@@ -55,7 +55,7 @@ class Annotation(NamedTuple):
     split: str
 
 
-def read(source: Source) -> Export:
+def read(source: ExportSource) -> Export:
     """All XML files below a folder, with JPEGImages or images beside Annotations, or all in one.
 
     Splits are ImageSets/Main/{train,val,test}.txt, or folders of these names.
@@ -64,7 +64,7 @@ def read(source: Source) -> Export:
     images, pictures_of = [], cache(partial(_pictures, source))
     for file, split in _files(existing_folder(source.path)):
         source.step()
-        annotation = Annotation(file, read_xml(file), split)
+        annotation = AnnotationFile(file, read_xml(file), split)
         pictures = pictures_of(file.parent)
         picture = _picture(pictures, annotation)
         if picture is None:
@@ -124,12 +124,12 @@ def _beside(folder: Path) -> Path:
     return next(above, folder).parent
 
 
-def _pictures(source: Source, folder: Path) -> Pictures:
+def _pictures(source: ExportSource, folder: Path) -> PictureFolders:
     beside = _beside(folder) if folder != source.path else folder
-    return Pictures(source.images, beside / "JPEGImages", beside / "images", folder)
+    return PictureFolders(source.images, beside / "JPEGImages", beside / "images", folder)
 
 
-def _picture(pictures: Pictures, annotation: Annotation) -> Picture | None:
+def _picture(pictures: PictureFolders, annotation: AnnotationFile) -> PictureFile | None:
     """By the name in the XML, else by that of the XML file: tools write either one wrong."""
     file, root, _ = annotation
     if root.tag != "annotation":
@@ -141,13 +141,15 @@ def _picture(pictures: Pictures, annotation: Annotation) -> Picture | None:
     return (pictures.find(named) if named else None) or pictures.called(file.stem)
 
 
-def _unused(source: Source, used: set[Path]) -> int:
+def _unused(source: ExportSource, used: set[Path]) -> int:
     """Images that no XML file speaks of."""
     folders = {path.parent for path in used}
-    return sum(1 for picture in Pictures(*sorted(folders)) if picture.path not in used)
+    return sum(1 for picture in PictureFolders(*sorted(folders)) if picture.path not in used)
 
 
-def _image(annotation: Annotation, picture: Picture, from_0: bool, notes: Notes) -> LabelledImage:
+def _image(
+    annotation: AnnotationFile, picture: PictureFile, from_0: bool, notes: Notes
+) -> LabelledImage:
     file, root, split = annotation
     pixels = size(root.findtext("size/width"), root.findtext("size/height"), f"{file}: size")
     width, height = pixels or measured(picture.path)

@@ -19,14 +19,14 @@ import yaml
 from dino_api.names import FailureReason
 from dino_trainer.convert.files import endings_in, existing, number, read_lines, read_text
 from dino_trainer.convert.geometry import around
-from dino_trainer.convert.pictures import Picture, Pictures, below, measured, missing
+from dino_trainer.convert.pictures import PictureFile, PictureFolders, below, measured, missing
 from dino_trainer.convert.records import (
     Box,
     Export,
+    ExportSource,
     LabelledImage,
     Notes,
     Oddity,
-    Source,
     split_called,
 )
 from dino_trainer.data.name_forms import composed
@@ -42,10 +42,10 @@ _SLACK = 0.01
 _FORM = "A line is: class x_centre y_centre width height, as shares of the image from 0 to 1."
 
 
-class _Listed(NamedTuple):
+class _SplitPicture(NamedTuple):
     """An image and its split. label: the export's own file for one that lies in `--images`."""
 
-    picture: Picture
+    picture: PictureFile
     split: str = ""
     label: Path | None = None
 
@@ -59,13 +59,13 @@ class _Layout:
     """
 
     names: tuple[str, ...]
-    pictures: tuple[_Listed, ...]
+    pictures: tuple[_SplitPicture, ...]
     folder: Path
     points: int = 0
     warnings: tuple[str, ...] = ()
 
 
-def read(source: Source) -> Export:
+def read(source: ExportSource) -> Export:
     """The folder of an export, or its data.yaml or obj.data. Splits are those that it lists."""
     layout = _layout(source)
     notes, labels, images = Notes(), set[Path](), []
@@ -91,7 +91,7 @@ def read(source: Source) -> Export:
     return Export(tuple(images), layout.names, reading, warnings)
 
 
-def _layout(source: Source) -> _Layout:
+def _layout(source: ExportSource) -> _Layout:
     path = existing(source.path)
     if path.is_file():
         read_layout = _by_yaml if path.suffix in (".yaml", ".yml") else _by_data
@@ -111,17 +111,17 @@ def _layout(source: Source) -> _Layout:
     )
 
 
-def _all(folder: Path, source: Source) -> tuple[_Listed, ...]:
+def _all(folder: Path, source: ExportSource) -> tuple[_SplitPicture, ...]:
     """Every image of an export that lists no splits."""
     images = folder / "images"
     root = source.images or (images if images.is_dir() else folder)
     pictures = below(root)
     if not pictures:
         raise missing([f"{root}/*"], folder)
-    return tuple(_Listed(picture) for picture in pictures)
+    return tuple(_SplitPicture(picture) for picture in pictures)
 
 
-def _by_yaml(file: Path, source: Source) -> _Layout:
+def _by_yaml(file: Path, source: ExportSource) -> _Layout:
     """As Ultralytics reads it: folders, lists of images, or several of them for each split."""
     document = _document(file)
     names, folder = _yaml_names(document, file), file.parent
@@ -181,15 +181,17 @@ class _Splits:
 
     def __init__(self, file: Path, base: Path, images: Path | None) -> None:
         self._file, self._base, self._images = file, base, images
-        self._pictures = Pictures(images)
+        self._pictures = PictureFolders(images)
         self._taken: dict[str, tuple[str, str]] = {}
 
-    def read(self, splits: Mapping[str, Sequence[str]]) -> tuple[list[_Listed], tuple[str, ...]]:
+    def read(
+        self, splits: Mapping[str, Sequence[str]]
+    ) -> tuple[list[_SplitPicture], tuple[str, ...]]:
         """The images, and a warning for each split that is not there: templates name all three.
 
         splits: by key, its entries. Raises InputNotFound where no split is there.
         """
-        images, absent = list[_Listed](), dict[str, str]()
+        images, absent = list[_SplitPicture](), dict[str, str]()
         for key, entries in splits.items():
             if any(map(self._place, entries)):
                 images += [one for entry in entries for one in self._entry(key, entry)]
@@ -208,7 +210,7 @@ class _Splits:
             _resolved(entry, self._images) if self._images else None
         )
 
-    def _entry(self, key: str, entry: str) -> list[_Listed]:
+    def _entry(self, key: str, entry: str) -> list[_SplitPicture]:
         """The images of one folder, or of one list of images."""
         path = self._place(entry)
         if path is None:
@@ -219,20 +221,20 @@ class _Splits:
             return self._listed(path, split)
         within = _resolved(entry, self._base) is not None
         return [
-            _Listed(one, split, None if within else self._label(f"{entry}/{one.name}"))
+            _SplitPicture(one, split, None if within else self._label(f"{entry}/{one.name}"))
             for one in below(path)
         ]
 
-    def _listed(self, file: Path, split: str) -> list[_Listed]:
+    def _listed(self, file: Path, split: str) -> list[_SplitPicture]:
         """The images of a list such as train.txt; their names begin after a folder `images`."""
         listed, lost = [], []
         for line in filter(None, map(str.strip, read_text(file).splitlines())):
             path = _resolved(line, self._base)
             if path is not None and path.is_file():
-                listed.append(_Listed(Picture(path, _name_of(path, self._base)), split))
+                listed.append(_SplitPicture(PictureFile(path, _name_of(path, self._base)), split))
             elif self._images and (other := self._pictures.find(line)):
-                picture = Picture(other.path, _name_of(other.path, self._images))
-                listed.append(_Listed(picture, split, self._label(line)))
+                picture = PictureFile(other.path, _name_of(other.path, self._images))
+                listed.append(_SplitPicture(picture, split, self._label(line)))
             else:
                 lost.append(line)
         if lost:
@@ -290,7 +292,7 @@ def _parts(text: str) -> list[str]:
     return [part for part in text.replace("\\", "/").split("/") if part not in ("", ".", "..")]
 
 
-def _by_data(file: Path, source: Source) -> _Layout:
+def _by_data(file: Path, source: ExportSource) -> _Layout:
     """Darknet's obj.data: `names = …`, `train = …`, `valid = …`."""
     base = file.parent
     pairs = [line.partition("=") for line in read_text(file).splitlines() if "=" in line]
@@ -314,7 +316,7 @@ def _lines(file: Path) -> tuple[str, ...]:
     return names
 
 
-def _label_file(listed: _Listed, folder: Path) -> Path | None:
+def _label_file(listed: _SplitPicture, folder: Path) -> Path | None:
     """Where images has become labels in its path, beside it, or below the export's folder."""
     places = list(_label_places(listed.picture.path))
     if listed.label:

@@ -18,7 +18,7 @@ from typing import IO, TypeVar, cast
 from zlib_ng import zlib_ng
 
 from dino_api.names import FailureReason
-from dino_trainer.data.byte_streams import Buffered, Hashed, Inflated, Readable
+from dino_trainer.data.byte_streams import GzipReader, HashingReader, Readable, ReadAhead
 from dino_trainer.data.image_store import Index
 from dino_trainer.data.packing import again, followed, other_by_content, pack
 from dino_trainer.data.tar_headers import Header
@@ -95,11 +95,11 @@ def _copy(
 ) -> tuple[str, Index]:
     with (
         _opened(archive, name) as source,
-        Hashed(source, moved) as raw,
-        _Written(into, budget) as file,
+        HashingReader(source, moved) as raw,
+        _TarWriter(into, budget) as file,
         _whole(name, file),
     ):
-        with Buffered(Inflated(raw)) if raw.is_gzip() else nullcontext(raw) as content:
+        with ReadAhead(GzipReader(raw)) if raw.is_gzip() else nullcontext(raw) as content:
             reader = _Forward(content, file)
             index = _index(reader, name, budget)
             reader.finish()
@@ -217,7 +217,7 @@ def _kind(member: tarfile.TarInfo) -> str:
 
 
 @contextmanager
-def _whole(name: str, read: _Written) -> Iterator[None]:
+def _whole(name: str, read: _TarWriter) -> Iterator[None]:
     try:
         yield
     except _DAMAGED as error:
@@ -248,7 +248,7 @@ class _Budget:
             )
 
 
-class _Written:
+class _TarWriter:
     """The file that everything goes to which passes: in order, so that its size proves it whole.
 
     After a power cut a disk may lack what was written last, which then shows in the size.
@@ -258,7 +258,7 @@ class _Written:
         self._path, self._budget = path, budget
         self.head = b""
 
-    def __enter__(self) -> _Written:
+    def __enter__(self) -> _TarWriter:
         with named(self._path):
             self._file = self._path.open("wb", buffering=0)
         return self
@@ -283,7 +283,7 @@ class _Forward:
     file: gets all that is read, in the pieces in which it comes.
     """
 
-    def __init__(self, source: Readable, file: _Written) -> None:
+    def __init__(self, source: Readable, file: _TarWriter) -> None:
         self._source, self._file = source, file
         self._rest = memoryview(b"")
         self._at = 0

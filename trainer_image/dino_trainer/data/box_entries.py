@@ -18,7 +18,7 @@ _FARTHEST = 1e15
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownIds:
     """What boxes may refer to, by id: positions of images, places in the list of categories.
 
     skipped: images that are listed and have a flaw of their own.
@@ -29,7 +29,7 @@ class Known:
     classes: dict[int, int]
 
 
-def read_boxes(items: list[Any], known: Known, path: Path, note: Note) -> NDArray[np.float64]:
+def read_boxes(items: list[Any], known: KnownIds, path: Path, note: Note) -> NDArray[np.float64]:
     """Reads [n, 12]: row, places of image and category, x, y, width, height, area, four flags."""
     table = np.empty((len(items), 12), np.float64)
     count = 0
@@ -52,7 +52,7 @@ def read_boxes(items: list[Any], known: Known, path: Path, note: Note) -> NDArra
     return table[:count]
 
 
-def _box_flaw(item: Any, known: Known, path: Path, where: str) -> Flaw | None:
+def _box_flaw(item: Any, known: KnownIds, path: Path, where: str) -> Flaw | None:
     def wrong(field: str, need: str, want: str) -> Flaw:
         return lacking("box-entry", WrittenEntry(path, where, item), field, need, want)
 

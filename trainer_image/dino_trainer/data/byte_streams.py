@@ -157,7 +157,7 @@ class _Pace:
         return len(self._seconds) == _JUDGED and median(self._seconds) > 1 / _FAST
 
 
-class Inflated(InPieces):
+class GzipReader(InPieces):
     """What a gzip stream holds, all of its members; zlib compares the checksum of each.
 
     In larger pieces than the 8 kB of the standard library's reader; zlib-ng inflates photographs a
@@ -195,7 +195,7 @@ class Inflated(InPieces):
         return True
 
 
-class Buffered(InPieces):
+class ReadAhead(InPieces):
     """A stream that a thread of its own reads ahead, so that its work and its reader's overlap.
 
     At most _WAITING pieces ahead; errors of `source` come out of `read`. Use it as a context:
@@ -208,7 +208,7 @@ class Buffered(InPieces):
         self._left = threading.Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="buffer")
 
-    def __enter__(self) -> Buffered:
+    def __enter__(self) -> ReadAhead:
         self._filling: Future[None] = self._pool.submit(self._fill)
         return self
 
@@ -234,7 +234,7 @@ class Buffered(InPieces):
             self._queue.put(memoryview(b""))
 
 
-class Hashed(InPieces):
+class HashingReader(InPieces):
     """An archive's bytes on their way in: counted, and hashed by a thread of its own."""
 
     def __init__(self, source: Readable, moved: Callable[[int], None] | None) -> None:
@@ -243,7 +243,7 @@ class Hashed(InPieces):
         self._queue: Queue[memoryview] = Queue(_WAITING)
         self._thread = threading.Thread(target=self._hash, name="sha256", daemon=True)
 
-    def __enter__(self) -> Hashed:
+    def __enter__(self) -> HashingReader:
         self._thread.start()
         return self
 

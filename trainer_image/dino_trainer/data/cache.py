@@ -33,7 +33,7 @@ from dino_trainer.storage.store import Say
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR}
 
 
-class Cache:
+class DataCache:
     """One folder of entries. `say` hears of waiting, and may raise to end it."""
 
     def __init__(self, root: Path, say: Say) -> None:

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_api.reported import sound
-from dino_trainer.data.box_entries import Known, read_boxes
+from dino_trainer.data.box_entries import KnownIds, read_boxes
 from dino_trainer.data.class_ids import beyond, class_in_words
 from dino_trainer.data.coco_json import is_int, list_in, read_json
 from dino_trainer.data.flaws import Flaw, Note, WrittenEntry, lacking
 from dino_trainer.data.image_entries import is_unsized, read_images
-from dino_trainer.data.image_store import ImageStore, Unseen
+from dino_trainer.data.image_store import ImageStore, UnseenImages
 from dino_trainer.data.measured import short_names
 from dino_trainer.data.rotated_boxes import is_rotated
 from dino_trainer.data.shifted_ids import shifted
@@ -80,12 +80,14 @@ def entries_of(
     if large := beyond(classes):
         largest = class_in_words(large[0], classes[large[0]])
         note(Flaw("category-id-large", "", f"{path}: the largest category id is {largest}."))
-        store = Unseen()  # no image is opened for a file that is to be written anew
+        store = UnseenImages()  # no image is opened for a file that is to be written anew
     ids, names, sizes, skipped, measured = read_images(images, path, note, store, without)
     annotations = _annotations(document, path, note)
     if flaw := shifted(classes, annotations, str(path)):
         note(flaw)
-    known = Known({n: i for i, n in enumerate(ids)}, skipped, {n: i for i, n in enumerate(classes)})
+    known = KnownIds(
+        {n: i for i, n in enumerate(ids)}, skipped, {n: i for i, n in enumerate(classes)}
+    )
     table = read_boxes(annotations, known, path, note)
     return Entries(
         image_ids=ids,

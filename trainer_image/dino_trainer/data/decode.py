@@ -21,7 +21,7 @@ from dino_api.reported import shortened
 from dino_trainer.data import image_metadata as metadata
 from dino_trainer.data.image_store import ImageFile
 from dino_trainer.errors import TrainerError
-from dino_trainer.first_bytes import HEAD, PICTURES, TEXTS, Kind, kind_of_bytes
+from dino_trainer.first_bytes import HEAD, PICTURES, TEXTS, Signature, kind_of_bytes
 
 if TYPE_CHECKING:
     from PIL.TiffImagePlugin import TiffImageFile
@@ -53,7 +53,7 @@ _TURNS = {
 _BACK = {6: 8, 8: 6}
 # By way of these, where Pillow resolves what the pixels mean.
 _STEPS = {"P": "RGBA", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
-_REMEDIES = {Kind.LFS: " (run git lfs pull)"}
+_REMEDIES = {Signature.LFS: " (run git lfs pull)"}
 _HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _LONGEST = 200
 
@@ -74,7 +74,7 @@ class UnreadableImage(TrainerError):
 
 
 @dataclass
-class Encoded:
+class EncodedPicture:
     """A picture whose header was read. Sizes are (width, height).
 
     stored: as the pixels lie in the file. orientation: 1 to 8, as EXIF counts.
@@ -124,7 +124,7 @@ class Encoded:
         return _load(_open(whole), shrink)
 
 
-def open_image(file: ImageFile) -> Encoded:
+def open_image(file: ImageFile) -> EncodedPicture:
     """Reads a file, and of the picture its header. Raises UnreadableImage, OutOfMemory."""
     with _naming(file.name):
         content = file.read_bytes()
@@ -141,7 +141,9 @@ def open_image(file: ImageFile) -> Encoded:
             stored = stored[::-1] if orientation in _SIDEWAYS else stored
         elif kind not in ("JPEG", "PNG"):
             orientation = metadata.orientation_of(image.info)
-        return Encoded(file.name, stripped.content, image, stored, orientation, kind, image.mode)
+        return EncodedPicture(
+            file.name, stripped.content, image, stored, orientation, kind, image.mode
+        )
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dino_trainer.data.coco_json import is_int
 from dino_trainer.data.flaws import Flaw, Note, WrittenEntry, lacking
 from dino_trainer.data.image_store import ImageStore
-from dino_trainer.data.measured import Unmeasured, size_of, with_file_name
+from dino_trainer.data.measured import UnmeasuredImage, size_of, with_file_name
 from dino_trainer.data.name_forms import can_be_a_name
 
 # Of an image, in pixels: nothing real is larger, and arrays hold it.
@@ -83,7 +83,7 @@ def _size(
         return int(item["width"]), int(item["height"])
     if store and is_unsized(item):
         measured = size_of(plain_name(item["file_name"]), store)
-        if not isinstance(measured, Unmeasured):
+        if not isinstance(measured, UnmeasuredImage):
             return measured
         what = (
             f"{path}: {where} lacks width and height, and {item['file_name']!r} cannot be measured."

@@ -18,9 +18,15 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from dino_trainer.data import image_store
-from dino_trainer.data.decode import IMAGE_FORMATS, Encoded, Pixels, UnreadableImage, open_image
+from dino_trainer.data.decode import (
+    IMAGE_FORMATS,
+    EncodedPicture,
+    Pixels,
+    UnreadableImage,
+    open_image,
+)
 from dino_trainer.data.image_metadata import UPRIGHT
-from dino_trainer.data.image_store import Held
+from dino_trainer.data.image_store import FileInMemory
 from dino_trainer.machine.child_processes import end_with_parent
 from dino_trainer.storage.byte_meter import ByteMeter
 from dino_trainer.storage.store import Say
@@ -43,30 +49,30 @@ class ImageToCheck(NamedTuple):
     bytes: int = 0
 
 
-class Facts(NamedTuple):
+class ImageFacts(NamedTuple):
     """What is in one file. digest: of its content. flaws: ids of rules with a detail each."""
 
     digest: str
     flaws: tuple[tuple[str, str], ...]
 
 
-def look(one: ImageToCheck) -> Facts:
+def look(one: ImageToCheck) -> ImageFacts:
     """Reads and decodes one file that exists."""
     try:
         content = one.file.read_bytes()
     except OSError as error:
-        return Facts("", (("image-unreadable", error.strerror or str(error)),))
+        return ImageFacts("", (("image-unreadable", error.strerror or str(error)),))
     digest = hashlib.sha256(content).hexdigest()[:32]
     wanted = (one.width, one.height)
     try:
-        opened = open_image(Held(one.file.name, content))
+        opened = open_image(FileInMemory(one.file.name, content))
         opened.rgb(wanted, shrink=8)
     except UnreadableImage as error:
-        return Facts(digest, (("image-unreadable", error.why),))
-    return Facts(digest, tuple(_flaws(opened, wanted)))
+        return ImageFacts(digest, (("image-unreadable", error.why),))
+    return ImageFacts(digest, tuple(_flaws(opened, wanted)))
 
 
-def _flaws(opened: Encoded, wanted: Pixels) -> Iterator[tuple[str, str]]:
+def _flaws(opened: EncodedPicture, wanted: Pixels) -> Iterator[tuple[str, str]]:
     expected = IMAGE_FORMATS.get(PurePath(opened.name).suffix.lower())
     if expected not in (None, opened.kind):
         yield "image-mislabelled", f"is {opened.kind}"
@@ -77,7 +83,7 @@ def _flaws(opened: Encoded, wanted: Pixels) -> Iterator[tuple[str, str]]:
     yield from _size(opened, wanted)
 
 
-def _size(opened: Encoded, annotated: Pixels) -> Iterator[tuple[str, str]]:
+def _size(opened: EncodedPicture, annotated: Pixels) -> Iterator[tuple[str, str]]:
     """As training reads it: upright, unless only the stored pixels have the annotated size."""
     stored, upright, orientation = opened.stored, opened.upright, opened.orientation
     if annotated not in (stored, upright):
@@ -92,7 +98,7 @@ def _size(opened: Encoded, annotated: Pixels) -> Iterator[tuple[str, str]]:
 
 def look_at_all(
     looks: Sequence[ImageToCheck], say: Say, stop: threading.Event | None = None
-) -> list[Facts]:
+) -> list[ImageFacts]:
     """The facts of each, in order. Raises Preempted when `stop` is set."""
     sizes = [one.bytes for one in looks]
     meter = ByteMeter(f"checking {len(looks)} images", sum(sizes), say, stop)
@@ -118,14 +124,14 @@ def look_at_chunks(
     chunks: Iterable[tuple[Sequence[ImageToCheck], int]],
     most: int,
     meter: Callable[[int], None],
-) -> list[list[Facts]]:
+) -> list[list[ImageFacts]]:
     """The facts of each chunk, in order; at most so many wait at a time.
 
     To wait for the first of many jobs takes as long as there are jobs: of all of a million images
     it would cost the square of their number. chunks: with their bytes, which the meter hears of.
     """
-    left, facts = enumerate(chunks), dict[int, list[Facts]]()
-    under_way: dict[Future[list[Facts]], tuple[int, int]] = {}
+    left, facts = enumerate(chunks), dict[int, list[ImageFacts]]()
+    under_way: dict[Future[list[ImageFacts]], tuple[int, int]] = {}
     while True:
         for place, (chunk, weight) in islice(left, most - len(under_way)):
             under_way[pool.submit(_look_at, chunk)] = place, weight
@@ -139,7 +145,7 @@ def look_at_chunks(
         meter(moved)
 
 
-def _look_at(chunk: Sequence[ImageToCheck]) -> list[Facts]:
+def _look_at(chunk: Sequence[ImageToCheck]) -> list[ImageFacts]:
     return [look(one) for one in chunk]
 
 
@@ -149,6 +155,6 @@ def _quiet() -> None:
     end_with_parent()
 
 
-def _count(facts: Facts, meter: ByteMeter, size: int) -> Facts:
+def _count(facts: ImageFacts, meter: ByteMeter, size: int) -> ImageFacts:
     meter(size)
     return facts

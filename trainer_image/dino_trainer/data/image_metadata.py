@@ -26,7 +26,7 @@ _PNG_EXIF, _PNG_XMP = b"Raw profile type exif", b"XML:com.adobe.xmp"
 _LONGEST_TEXT = 1 << 20
 
 
-class Stripped(NamedTuple):
+class StrippedFile(NamedTuple):
     """A file without what is not needed, and what was found there.
 
     exif, xmp: as they stand in the file, empty where there are none.
@@ -42,13 +42,13 @@ class Stripped(NamedTuple):
         return exif_orientation(self.exif) or xmp_orientation(self.xmp) or UPRIGHT
 
 
-def strip(content: bytes) -> Stripped:
+def strip(content: bytes) -> StrippedFile:
     """A JPEG or PNG without its metadata; any other file, or one in disorder, as it is."""
     if content.startswith(b"\xff\xd8\xff"):
         return _strip_jpeg(content)
     if content.startswith(_PNG):
         return _strip_png(content)
-    return Stripped(content)
+    return StrippedFile(content)
 
 
 def orientation_of(info: Mapping[Any, Any]) -> int:
@@ -83,7 +83,7 @@ def xmp_orientation(xmp: bytes) -> int:
     return int(match[1]) if match else 0
 
 
-def _strip_jpeg(content: bytes) -> Stripped:
+def _strip_jpeg(content: bytes) -> StrippedFile:
     kept, exif, xmp = [b"\xff\xd8"], b"", b""
     for marker, start, end in _segments(content):
         body = content[start + 4 : end]
@@ -93,8 +93,8 @@ def _strip_jpeg(content: bytes) -> Stripped:
         elif _shapes_pixels(marker, body):
             kept.append(content[start:end])
         if marker == 0xDA:
-            return Stripped(b"".join([*kept, content[end:]]), exif, xmp)
-    return Stripped(content, exif, xmp)  # no scan: its decoder says so
+            return StrippedFile(b"".join([*kept, content[end:]]), exif, xmp)
+    return StrippedFile(content, exif, xmp)  # no scan: its decoder says so
 
 
 def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
@@ -124,7 +124,7 @@ def _shapes_pixels(marker: int, body: bytes) -> bool:
     return not (0xE0 <= marker <= 0xEF or marker == 0xFE)
 
 
-def _strip_png(content: bytes) -> Stripped:
+def _strip_png(content: bytes) -> StrippedFile:
     places, blocks = [(0, len(_PNG))], dict.fromkeys((b"eXIf", _PNG_EXIF, _PNG_XMP), b"")
     for kind, start, end in _chunks(content):
         critical = not kind[0] & 0x20
@@ -134,7 +134,7 @@ def _strip_png(content: bytes) -> Stripped:
             _note(kind, content[start + 8 : end - 4], blocks)
     if sum(end - start for start, end in places) < len(content):
         content = b"".join(content[start:end] for start, end in places)
-    return Stripped(content, blocks[b"eXIf"] or blocks[_PNG_EXIF], blocks[_PNG_XMP])
+    return StrippedFile(content, blocks[b"eXIf"] or blocks[_PNG_EXIF], blocks[_PNG_XMP])
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:

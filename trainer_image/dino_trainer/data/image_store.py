@@ -32,7 +32,7 @@ class ImageFile(Protocol):
 
 
 @dataclass(frozen=True)
-class Held:
+class FileInMemory:
     """A file that was read already."""
 
     name: str
@@ -81,7 +81,7 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class Unseen:
+class UnseenImages:
     """Images that nobody looks for, since their annotations are of no use."""
 
     called: str = ""

@@ -17,7 +17,7 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.storage.byte_meter import human_bytes
 from dino_trainer.storage.files import named, require_room
 from dino_trainer.storage.opening import open_store
-from dino_trainer.storage.store import Entry, Store
+from dino_trainer.storage.store import Store, StoreEntry
 
 _THREADS = 16
 # Names of other files that are kept, for saying what a missing one may be.
@@ -31,7 +31,7 @@ def download_listed(uri: str, names: set[str], work: StagingContext) -> Folder:
     """
     store, cache = open_store(uri, work.say), work.cache
     wanted = set(map(composed, names))
-    entries: list[Entry] = []
+    entries: list[StoreEntry] = []
     others: list[str] = []
     for entry in store.list():
         if composed(entry.key) in wanted:
@@ -71,7 +71,7 @@ def _link(path: Path, at: Path) -> None:
 
 
 def _download_all(
-    store: Store, wanted: dict[Entry, Path], scratch: Path, uri: str, work: StagingContext
+    store: Store, wanted: dict[StoreEntry, Path], scratch: Path, uri: str, work: StagingContext
 ) -> None:
     total = sum(entry.size for entry in wanted)
     if not wanted:
@@ -80,7 +80,7 @@ def _download_all(
     work.say(f"Downloading {len(wanted)} images ({human_bytes(total)}) from {uri}")
     meter = work.meter(f"downloading from {uri}", total)
 
-    def download(entry: Entry, path: Path) -> None:
+    def download(entry: StoreEntry, path: Path) -> None:
         with named(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         # Ours alone until it is whole: others may be downloading the same image.

@@ -14,7 +14,7 @@ from dino_trainer.data.image_store import ImageStore
 from dino_trainer.data.name_forms import can_be_a_name, parts_of_address
 
 
-class Unmeasured(NamedTuple):
+class UnmeasuredImage(NamedTuple):
     """An image that tells no size.
 
     rule: the id of that which it breaks. why: in a few words, "" where it is missing.
@@ -24,15 +24,15 @@ class Unmeasured(NamedTuple):
     why: str = ""
 
 
-def size_of(name: str, store: ImageStore) -> tuple[int, int] | Unmeasured:
+def size_of(name: str, store: ImageStore) -> tuple[int, int] | UnmeasuredImage:
     """(width, height) of an image, upright; or why it has none."""
     file = store.find(name)
     if file is None:
-        return Unmeasured("image-missing")
+        return UnmeasuredImage("image-missing")
     try:
         return open_image(file).upright
     except UnreadableImage as error:
-        return Unmeasured("image-unreadable", error.why)
+        return UnmeasuredImage("image-unreadable", error.why)
 
 
 def with_file_name(item: Any, store: ImageStore | None) -> Any:

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from dino_api.formats import ARCHIVES
 from dino_trainer.errors import TrainerError, invalid_dataset
-from dino_trainer.first_bytes import PICTURES, Kind, kind_of_bytes
+from dino_trainer.first_bytes import PICTURES, Signature, kind_of_bytes
 
 SUFFIXES = ARCHIVES
 _BY_PYTHON = "python3 -m {module} -e {name} images && tar -czf {made} images/"
@@ -20,15 +20,18 @@ _PICTURE = "Name its folder, or pack that: tar -czf {made} images/"
 _PACK = "Pack the images: tar -czf {made} images/"
 # What to do. The bytes that are looked at are those that gzip has packed, where it has.
 _REMEDIES = {
-    Kind.ZIP: _ZIP, Kind.EMPTY_ZIP: _PACK, Kind.BZIP2: _TAR, Kind.XZ: _TAR, Kind.ZSTD: _BY_HAND,
-    Kind.SEVEN_ZIP: _BY_HAND, Kind.RAR: _BY_HAND, Kind.LFS: "git lfs pull",
-    Kind.GZIP: "gunzip < {name} > once.tar.gz && mv once.tar.gz {made}",
-    Kind.HTML: "Download the file itself, not the page about it.", Kind.XML: "Download it again.",
+    Signature.ZIP: _ZIP, Signature.EMPTY_ZIP: _PACK, Signature.BZIP2: _TAR, Signature.XZ: _TAR,
+    Signature.ZSTD: _BY_HAND, Signature.SEVEN_ZIP: _BY_HAND, Signature.RAR: _BY_HAND,
+    Signature.LFS: "git lfs pull",
+    Signature.GZIP: "gunzip < {name} > once.tar.gz && mv once.tar.gz {made}",
+    Signature.HTML: "Download the file itself, not the page about it.",
+    Signature.XML: "Download it again.",
     **dict.fromkeys(PICTURES, _PICTURE),
 }  # fmt: skip
 _BY_NAME = {
-    ".zip": Kind.ZIP, ".bz2": Kind.BZIP2, ".tbz": Kind.BZIP2, ".tbz2": Kind.BZIP2, ".xz": Kind.XZ,
-    ".txz": Kind.XZ, ".zst": Kind.ZSTD, ".7z": Kind.SEVEN_ZIP, ".rar": Kind.RAR,
+    ".zip": Signature.ZIP, ".bz2": Signature.BZIP2, ".tbz": Signature.BZIP2,
+    ".tbz2": Signature.BZIP2, ".xz": Signature.XZ, ".txz": Signature.XZ, ".zst": Signature.ZSTD,
+    ".7z": Signature.SEVEN_ZIP, ".rar": Signature.RAR,
 }  # fmt: skip
 
 
@@ -59,9 +62,9 @@ def other_by_content(name: str, head: bytes) -> TrainerError | None:
     return _other(name, kind) if kind else None
 
 
-def _other(name: str, kind: Kind) -> TrainerError:
+def _other(name: str, kind: Signature) -> TrainerError:
     base = shlex.quote(PurePosixPath(name).name)
-    twice = " twice" if kind is Kind.GZIP else ""
+    twice = " twice" if kind is Signature.GZIP else ""
     return invalid_dataset(
         f"{name} is {kind}{twice}. Read are .tar.gz, .tgz and .tar.",
         _REMEDIES.get(kind, _PACK).format(name=base, made=_made(name)),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dino_trainer.data import image_facts
 from dino_trainer.data.coco_entries import Entries
-from dino_trainer.data.image_facts import Facts, ImageToCheck
+from dino_trainer.data.image_facts import ImageFacts, ImageToCheck
 from dino_trainer.data.stage import StagedSource, data_root
 from dino_trainer.storage.store import Say
 
@@ -28,7 +28,7 @@ class Looking:
     say: Say
     stop: threading.Event | None = None
 
-    def facts_of(self, staged: StagedSource, entries: Entries) -> list[Facts | None]:
+    def facts_of(self, staged: StagedSource, entries: Entries) -> list[ImageFacts | None]:
         """What is in the file of each image that the entries list; None where it is missing."""
         names, sizes = entries.file_names, entries.sizes.tolist()
         store = staged.images
@@ -41,7 +41,7 @@ class Looking:
         facts = iter(self._facts(staged, looks))
         return [next(facts) if file else None for file in files]
 
-    def _facts(self, staged: StagedSource, looks: list[ImageToCheck]) -> list[Facts]:
+    def _facts(self, staged: StagedSource, looks: list[ImageToCheck]) -> list[ImageFacts]:
         kept = data_root(self.into) / "checked"
         note = kept / f"{staged.digest}-{image_facts.VERSION}.json"
         if staged.fixed and (known := _read(note, len(looks))):
@@ -53,22 +53,24 @@ class Looking:
         return facts
 
 
-def _lasting(facts: list[Facts]) -> bool:
+def _lasting(facts: list[ImageFacts]) -> bool:
     """Whether they are of the content alone: a disk or mount may be well the next time."""
     return all(one.digest for one in facts)
 
 
-def _read(path: Path, count: int) -> list[Facts] | None:
+def _read(path: Path, count: int) -> list[ImageFacts] | None:
     """The facts of an earlier run, None where there are none that can be read, or that last."""
     try:
         rows = json.loads(path.read_bytes())
-        facts = [Facts(digest, tuple((id, why) for id, why in flaws)) for digest, flaws in rows]
+        facts = [
+            ImageFacts(digest, tuple((id, why) for id, why in flaws)) for digest, flaws in rows
+        ]
     except (OSError, RecursionError, TypeError, ValueError):
         return None
     return facts if len(facts) == count and _lasting(facts) else None
 
 
-def _write(path: Path, facts: list[Facts]) -> None:
+def _write(path: Path, facts: list[ImageFacts]) -> None:
     """A convenience for the next run: where it cannot be kept, nothing is lost."""
     aside = path.with_name(f".{uuid.uuid4().hex}")
     try:

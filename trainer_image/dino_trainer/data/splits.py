@@ -16,7 +16,7 @@ TRAIN, VALIDATION = "train_data_sources", "val_data_sources"
 
 
 @dataclass(frozen=True)
-class Data:
+class TrainingData:
     """Both splits. `warnings` is what is odd and was not an error."""
 
     train: CocoDataset
@@ -37,7 +37,7 @@ class Data:
         return {TRAIN: self.train, VALIDATION: self.validation}
 
 
-def load_data(spec: ExperimentSpec, context: RunContext) -> Data:
+def load_data(spec: ExperimentSpec, context: RunContext) -> TrainingData:
     """Stage and read both splits; without validation data, training data stands in for it.
 
     For all processes to call. What is left out is not said yet: the lists beside the results are
@@ -61,7 +61,7 @@ def load_data(spec: ExperimentSpec, context: RunContext) -> Data:
     num_classes = count_classes(spec.dataset.num_classes, train)
     for text in warnings:
         context.reporter.event(f"Warning: {text}")
-    return Data(train, validation, num_classes, [*left_out, *warnings])
+    return TrainingData(train, validation, num_classes, [*left_out, *warnings])
 
 
 def read_split(
@@ -95,7 +95,7 @@ def _read(
     return dataset
 
 
-def tell_left_out(data: Data, context: RunContext) -> None:
+def tell_left_out(data: TrainingData, context: RunContext) -> None:
     """Says what both splits go without, and writes the lists beside the results."""
     for key, dataset in data.by_key.items():
         if dataset.skips:

@@ -18,15 +18,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
+from dino_api.experiment import DataSource
 from dino_api.names import Env, FailureReason
 from dino_trainer.data.archive import take_in
 from dino_trainer.data.archive_root import image_root
 from dino_trainer.data.byte_streams import FetchedInParts
-from dino_trainer.data.cache import Cache
+from dino_trainer.data.cache import DataCache
 from dino_trainer.data.coco_file import Outline, read_outline
-from dino_trainer.data.image_store import ArchivedImages, Folder, ImageStore, Index, Unseen
+from dino_trainer.data.image_store import ArchivedImages, Folder, ImageStore, Index, UnseenImages
 from dino_trainer.data.listed_images import download_listed
 from dino_trainer.data.packing import is_archive, other_by_name
 from dino_trainer.data.staging_context import StagingContext, key_of
@@ -34,15 +34,8 @@ from dino_trainer.errors import TrainerError, invalid_dataset, invalid_spec
 from dino_trainer.storage.byte_meter import human_bytes
 from dino_trainer.storage.files import named, require_room, sha256_of
 from dino_trainer.storage.opening import open_store
-from dino_trainer.storage.store import Entry, Say, Store
+from dino_trainer.storage.store import Say, Store, StoreEntry
 from dino_trainer.storage.uris import is_remote, local_path, split
-
-
-class DataSource(Protocol):
-    """One entry of `train_data_sources`: where the images and the annotations are."""
-
-    image_dir: str
-    json_file: str
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,7 @@ class StagedAnnotations:
     @property
     def without_images(self) -> StagedSource:
         """The source, where nobody will look at its images."""
-        return StagedSource(Unseen(self.source.image_dir), self.path, "")
+        return StagedSource(UnseenImages(self.source.image_dir), self.path, "")
 
 
 @dataclass(frozen=True)
@@ -105,7 +98,7 @@ def staging(into: Path, say: Say, stop: threading.Event | None) -> StagingContex
             raise TrainerError(FailureReason.PREEMPTED, "Stopped while staging the data.")
         say(line)
 
-    return StagingContext(Cache(into, say_unless_stopped), say_unless_stopped, stop)
+    return StagingContext(DataCache(into, say_unless_stopped), say_unless_stopped, stop)
 
 
 def stage_annotations(source: DataSource, work: StagingContext) -> StagedAnnotations:
@@ -176,7 +169,7 @@ def packed(uri: str, work: StagingContext) -> tuple[ArchivedImages, str]:
     return ArchivedImages(tar, index, called=uri), digest
 
 
-def _known(cache: Cache, key: str, uri: str) -> tuple[ArchivedImages, str] | None:
+def _known(cache: DataCache, key: str, uri: str) -> tuple[ArchivedImages, str] | None:
     """What an archive was taken in as before, by anybody.
 
     Nobody waits until a disk has written everything: after a power cut some may be missing, which
@@ -192,7 +185,7 @@ def _known(cache: Cache, key: str, uri: str) -> tuple[ArchivedImages, str] | Non
 
 
 def _take_in(
-    store: Store, entry: Entry, uri: str, into: Path, work: StagingContext
+    store: Store, entry: StoreEntry, uri: str, into: Path, work: StagingContext
 ) -> tuple[str, Index]:
     """Fills the new file `into`; an archive on S3 is inflated and indexed while it comes."""
     if not is_remote(uri):
@@ -223,7 +216,7 @@ def _image_folder(uri: str, names: list[str], work: StagingContext) -> Folder:
     )
 
 
-def _required(store: Store, key: str) -> Entry:
+def _required(store: Store, key: str) -> StoreEntry:
     entry = store.head(key)
     if entry is None:
         # An answer to HEAD has no body; reading says whether key, bucket or user is unknown.

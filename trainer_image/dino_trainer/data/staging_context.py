@@ -8,9 +8,9 @@ import threading
 from dataclasses import dataclass
 
 from dino_api.names import Env
-from dino_trainer.data.cache import Cache
+from dino_trainer.data.cache import DataCache
 from dino_trainer.storage.byte_meter import ByteMeter
-from dino_trainer.storage.store import Entry, Say, Store
+from dino_trainer.storage.store import Say, Store, StoreEntry
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class StagingContext:
     stop: when set, the copying ends with Preempted.
     """
 
-    cache: Cache
+    cache: DataCache
     say: Say
     stop: threading.Event | None
 
@@ -29,7 +29,7 @@ class StagingContext:
         return ByteMeter(what, total, self.say, self.stop)
 
 
-def key_of(store: Store, *entries: Entry) -> str:
+def key_of(store: Store, *entries: StoreEntry) -> str:
     """A name for exactly these objects: where they lie, and the store's own account of them.
 
     What two servers call by one URI are different things.

@@ -19,8 +19,8 @@ from dino_api.rules.data import data_rule
 from dino_trainer.data.coco_entries import Entries, read_entries
 from dino_trainer.data.flaws import Flaw
 from dino_trainer.data.image_entries import plain_name
-from dino_trainer.data.image_facts import Facts, ImageToCheck, look
-from dino_trainer.data.image_store import Held
+from dino_trainer.data.image_facts import ImageFacts, ImageToCheck, look
+from dino_trainer.data.image_store import FileInMemory
 from dino_trainer.data.source_facts import Looking
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.errors import TrainerError, from_os_error, invalid_dataset
@@ -65,7 +65,7 @@ class SkipList:
 
 
 @dataclass(frozen=True)
-class Examined:
+class SourceExamination:
     """What the image files of a source show.
 
     listed: entries of images, as far as they can be used. damaged: each of these whose file is
@@ -75,7 +75,7 @@ class Examined:
     listed: int
     damaged: tuple[SkippedImage, ...]
     names: Sequence[str]
-    facts: Sequence[Facts | None]
+    facts: Sequence[ImageFacts | None]
 
     def exceeding(self, share: float) -> str:
         """Why so many cannot be left out, as a clause; "" where they can."""
@@ -94,14 +94,14 @@ class Examined:
         return SkipList(self.listed, images, len(self.damaged))
 
     @property
-    def other_facts(self) -> list[Facts | None]:
+    def other_facts(self) -> list[ImageFacts | None]:
         """Those of the images that are left."""
         names = self.skips.names
         pairs = zip(self.names, self.facts, strict=True)
         return [facts for name, facts in pairs if name not in names]
 
 
-def examine(staged: StagedSource, looking: Looking) -> Examined:
+def examine(staged: StagedSource, looking: Looking) -> SourceExamination:
     """Looks into every image file of a source.
 
     Raises:
@@ -112,14 +112,14 @@ def examine(staged: StagedSource, looking: Looking) -> Examined:
     entries = read_entries(staged.annotations, flaws.append, staged.images)
     facts = _facts(staged, entries, looking)
     unsized = [plain_name(flaw.name) for flaw in flaws if flaw.rule == _RULE]
-    images: list[tuple[str, Facts | None]] = [
+    images: list[tuple[str, ImageFacts | None]] = [
         *zip(entries.file_names, facts, strict=True),
         *((name, _again(staged, name, 1, 1)) for name in unsized),
     ]
     damaged = [
         SkippedImage(name, why) for name, one in images if one and (why := _damage(one)) is not None
     ]
-    return Examined(len(images), tuple(damaged), entries.file_names, facts)
+    return SourceExamination(len(images), tuple(damaged), entries.file_names, facts)
 
 
 def skip_list(staged: StagedSource, share: float, looking: Looking) -> SkipList:
@@ -172,7 +172,7 @@ def without(skips: Sequence[SkipList]) -> str:
     return f", without {count} damaged ({names}{_more(images, _FEW)})"
 
 
-def _facts(staged: StagedSource, entries: Entries, looking: Looking) -> list[Facts | None]:
+def _facts(staged: StagedSource, entries: Entries, looking: Looking) -> list[ImageFacts | None]:
     """Of each entry; a file whose content did not come is tried once more."""
     rows = zip(
         entries.file_names,
@@ -186,7 +186,7 @@ def _facts(staged: StagedSource, entries: Entries, looking: Looking) -> list[Fac
     ]
 
 
-def _again(staged: StagedSource, name: str, width: int, height: int) -> Facts:
+def _again(staged: StagedSource, name: str, width: int, height: int) -> ImageFacts:
     """What is in a file. Raises what the system says where its content does not come."""
     file = staged.images.find(name)
     try:
@@ -197,10 +197,10 @@ def _again(staged: StagedSource, name: str, width: int, height: int) -> Facts:
         failure = from_os_error(error, f"{name} of {staged.images}")
         remedy = f"{failure.remedy} {_NO_DAMAGE}"
         raise TrainerError(failure.reason, failure.message, remedy) from error
-    return look(ImageToCheck(Held(file.name, content), width, height))
+    return look(ImageToCheck(FileInMemory(file.name, content), width, height))
 
 
-def _damage(facts: Facts) -> str | None:
+def _damage(facts: ImageFacts) -> str | None:
     """Why the file cannot be read; None where it can."""
     return dict(facts.flaws).get(_RULE)
 

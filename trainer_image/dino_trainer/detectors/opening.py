@@ -13,7 +13,7 @@ from dino_api.result import ModelFile
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.model_files.info import Detector, ModelInfo, check_structure
 from dino_trainer.model_files.naming import file_at, model_format, stand_in, takes
-from dino_trainer.spec.sections import OnGpus, key_path, section_of
+from dino_trainer.spec.sections import GpuSection, key_path, section_of
 
 if TYPE_CHECKING:
     import torch
@@ -92,7 +92,7 @@ def device_for(spec: ExperimentSpec, context: RunContext) -> torch.device:
 
     whose = ACTIONS[context.action].section
     section = section_of(spec, whose)
-    if not isinstance(section, OnGpus):
+    if not isinstance(section, GpuSection):
         return any_device()
     return pick_device(section.num_gpus, context.world.local_rank, key_path(whose, "num_gpus"))
 

@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from dino_trainer.model.matching import NOT_A_NUMBER_COST, pairing_cost
-from dino_trainer.model.targets import Padded, from_host
+from dino_trainer.model.targets import PaddedTargets, from_host
 
 # A query of the teacher whose best score is lower has found nothing: what it says of classes and
 # box is the noise of a query without an object, and the annotations already teach background.
@@ -83,7 +83,7 @@ def assign(
         int64[g, b, k], the query of each detection; 0 where there is no detection, whose weight
         is 0.
     """
-    classes = Padded(detections.logits.argmax(-1), detections.boxes, detections.weights > 0)
+    classes = PaddedTargets(detections.logits.argmax(-1), detections.boxes, detections.weights > 0)
     each = pairing_cost(logits, boxes, classes, costs, alpha) * detections.weights[None, :, None]
     cost = np.nan_to_num(each.cpu().numpy(), nan=NOT_A_NUMBER_COST)
     counts = (detections.weights > 0).sum(1).tolist()

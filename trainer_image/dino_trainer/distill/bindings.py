@@ -24,7 +24,7 @@ OF_QUERIES = "Bind pred_logits and pred_boxes, whose queries are matched; or mod
 
 
 @dataclass(frozen=True)
-class Predicted:
+class PredictionBinding:
     """Predictions of matched queries that should agree. name: pred_logits or pred_boxes."""
 
     name: str
@@ -33,7 +33,7 @@ class Predicted:
 
 
 @dataclass(frozen=True)
-class Inner:
+class FeatureBinding:
     """Outputs of modules that should agree: (student's name, teacher's name) of each pair."""
 
     place: int  # in distill.bindings
@@ -51,8 +51,8 @@ class Inner:
 class Bindings:
     """All that should agree. Each loss is multiplied by its weight once."""
 
-    predicted: tuple[Predicted, ...]
-    inner: tuple[Inner, ...]
+    predicted: tuple[PredictionBinding, ...]
+    inner: tuple[FeatureBinding, ...]
 
     @property
     def names(self) -> list[str]:
@@ -82,14 +82,14 @@ def read_bindings(given: Sequence[DistillBinding], student: Dino, teacher: Dino)
         TrainerError: InvalidSpec for a name that the model does not have, with the nearest ones;
             for a criterion that does not fit; for modules that cannot be compared.
     """
-    predicted: list[Predicted] = []
-    inner: list[Inner] = []
+    predicted: list[PredictionBinding] = []
+    inner: list[FeatureBinding] = []
     for place, binding in enumerate(given or default_bindings(student, teacher)):
         if any(name in CRITERIA for name in _names(binding)):
             predicted.append(_predicted(place, binding))
         else:
             pairs = _pairs(place, binding, student, teacher)
-            inner.append(Inner(place, pairs, binding.criterion, binding.weight))
+            inner.append(FeatureBinding(place, pairs, binding.criterion, binding.weight))
     return Bindings(tuple(predicted), tuple(inner))
 
 
@@ -122,7 +122,7 @@ def _names(binding: DistillBinding) -> tuple[str, str]:
     return binding.student_module_name, binding.teacher_module_name
 
 
-def _predicted(place: int, binding: DistillBinding) -> Predicted:
+def _predicted(place: int, binding: DistillBinding) -> PredictionBinding:
     student, teacher = _names(binding)
     if student != teacher:
         raise invalid_spec(
@@ -135,7 +135,7 @@ def _predicted(place: int, binding: DistillBinding) -> Predicted:
             f"distributions, and {student} are none.",
             f"Choose {' or '.join(CRITERIA[student])}.",
         )
-    return Predicted(student, binding.criterion, binding.weight)
+    return PredictionBinding(student, binding.criterion, binding.weight)
 
 
 def _pairs(
@@ -191,4 +191,11 @@ def _module(model: nn.Module, given: str, where: str) -> str:
     return name
 
 
-__all__ = ["OF_FEATURES", "Bindings", "Inner", "Predicted", "default_bindings", "read_bindings"]
+__all__ = [
+    "OF_FEATURES",
+    "Bindings",
+    "FeatureBinding",
+    "PredictionBinding",
+    "default_bindings",
+    "read_bindings",
+]

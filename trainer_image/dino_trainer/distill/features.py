@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dino_trainer.distill.bindings import OF_FEATURES, Inner
+from dino_trainer.distill.bindings import OF_FEATURES, FeatureBinding
 from dino_trainer.errors import invalid_spec
 
 ModuleOutputs = Mapping[str, list[Any]]
@@ -43,10 +43,10 @@ def _keep(into: list[Any], module: nn.Module, inputs: Any, output: Any) -> None:
     into.append(output)
 
 
-class Comparison(nn.Module):
+class FeatureLoss(nn.Module):
     """One binding of modules. Trains a linear projection of each pair that differs in shape."""
 
-    def __init__(self, inner: Inner, mine: ModuleOutputs, theirs: ModuleOutputs) -> None:
+    def __init__(self, inner: FeatureBinding, mine: ModuleOutputs, theirs: ModuleOutputs) -> None:
         """`mine` and `theirs`: what the modules returned for the same picture, once.
 
         Raises:

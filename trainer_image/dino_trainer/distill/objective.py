@@ -14,7 +14,7 @@ from dino_api.experiment import ExperimentSpec
 from dino_trainer.data.loader import Batch
 from dino_trainer.distill.assignment import TeacherDetections, assign
 from dino_trainer.distill.bindings import CRITERIA, LEVELS, Bindings
-from dino_trainer.distill.features import Comparison, ModuleOutputs, PaddingMask, captured
+from dino_trainer.distill.features import FeatureLoss, ModuleOutputs, PaddingMask, captured
 from dino_trainer.distill.teacher import Teacher
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model import Criterion, Dino, Predictions
@@ -106,7 +106,7 @@ class Distillation(LossOf):
         return [
             comparison.inner.weight * comparison(mine, theirs, padding).sum()
             for comparison in self.extra.values()
-            if isinstance(comparison, Comparison)
+            if isinstance(comparison, FeatureLoss)
         ]
 
     @property
@@ -131,7 +131,7 @@ class Distillation(LossOf):
             self.model.eval()(picture)
             self.teacher.model(picture)
         self.model.train(was_training)
-        return [Comparison(inner, mine, theirs).to(device) for inner in self.bindings.inner]
+        return [FeatureLoss(inner, mine, theirs).to(device) for inner in self.bindings.inner]
 
 
 class SameTeacher(nn.Module):

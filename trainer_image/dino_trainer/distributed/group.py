@@ -28,7 +28,7 @@ STEP_LIMIT = timedelta(minutes=10)
 CONTROL_LIMIT = timedelta(minutes=60)
 
 
-class Averaged(DistributedDataParallel):
+class DataParallelModel(DistributedDataParallel):
     """A model whose gradients are averaged over the ranks while the backward pass still runs.
 
     A static graph: every pass uses the same parameters, which spares a search of the graph and lets
@@ -76,10 +76,10 @@ class Group(World):
         return sums.tolist()
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        return Averaged(model)
+        return DataParallelModel(model)
 
     def no_sync(self, wrapped: nn.Module) -> AbstractContextManager[None]:
-        assert isinstance(wrapped, Averaged)
+        assert isinstance(wrapped, DataParallelModel)
         return wrapped.no_sync()
 
     def barrier(self) -> None:

@@ -20,7 +20,7 @@ from dino_api.result import Failure
 from dino_trainer.distributed.meeting import AttemptEnd, ManyNodes, Meeting, OneNode
 from dino_trainer.distributed.processes import CGROUPS, Ending, Processes
 from dino_trainer.errors import TrainerError, invalid_spec
-from dino_trainer.spec.sections import Spread
+from dino_trainer.spec.sections import SpreadSection
 from dino_trainer.storage.store import Say
 
 # In-place restarts of all ranks, from the last checkpoint, after a signal ended one of them.
@@ -45,7 +45,7 @@ class Topology:
     local: int
 
     @classmethod
-    def of(cls, section: Spread | None, env: Mapping[str, str] = os.environ) -> Topology:
+    def of(cls, section: SpreadSection | None, env: Mapping[str, str] = os.environ) -> Topology:
         """One process per GPU, or `num_processes` where there is none.
 
         section: `train` or `evaluate` of a spec, or None for what always is one process.
@@ -125,7 +125,7 @@ class Supervisor:
             return AttemptEnd(error.as_failure(), again=False)
         processes = Processes(self.command, self._envs(meeting), self.cgroups)
         try:
-            return Attempt(self, processes, meeting, last).until_the_end()
+            return LaunchAttempt(self, processes, meeting, last).until_the_end()
         finally:
             processes.close()
             meeting.leave()
@@ -142,7 +142,7 @@ class Supervisor:
         ]
 
 
-class Attempt:
+class LaunchAttempt:
     """One attempt: from started ranks to a verdict, with no rank left running."""
 
     def __init__(

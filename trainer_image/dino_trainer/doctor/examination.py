@@ -17,7 +17,7 @@ from dino_trainer.doctor.host import (
     memory_line,
     shared_memory_line,
 )
-from dino_trainer.doctor.line import Line, State
+from dino_trainer.doctor.line import Line, LineState
 from dino_trainer.doctor.s3 import s3_lines
 from dino_trainer.doctor.software import (
     onnx_providers,
@@ -76,4 +76,4 @@ def _guarded(name: str, look: Look) -> Iterator[Line]:
     except Exception as error:  # noqa: BLE001
         failure = failure_of(error)
         detail = f"cannot be looked at: {failure.message}"
-        yield Line(name, State.MISSING, detail, failure.remedy, failure.reason)
+        yield Line(name, LineState.MISSING, detail, failure.remedy, failure.reason)

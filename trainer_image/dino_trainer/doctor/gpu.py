@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dino_api.names import FailureReason
 from dino_trainer.doctor.host import UNLISTED
-from dino_trainer.doctor.line import Line, State
+from dino_trainer.doctor.line import Line, LineState
 from dino_trainer.machine.inventory import Gpu, bf16, gpus
 
 _GIB = 1 << 30
@@ -42,7 +42,7 @@ class Torch:
 def torch_line(why: str) -> Line:
     """PyTorch that cannot be loaded, or be asked for GPUs. why: as `torch_here` says it."""
     remedy = f"Install this project anew (make setup), or PyTorch by itself: {_HOW}"
-    return Line("PyTorch", State.MISSING, why, remedy, FailureReason.INTERNAL_ERROR)
+    return Line("PyTorch", LineState.MISSING, why, remedy, FailureReason.INTERNAL_ERROR)
 
 
 def gpu_lines(
@@ -54,7 +54,7 @@ def gpu_lines(
     elif driver is None or not (driver.gpus or driver.cuda):
         yield Line(
             "GPU",
-            State.MISSING,
+            LineState.MISSING,
             "no NVIDIA driver: actions run on the CPU",
             "Where there is an NVIDIA GPU: install its driver; in a container, start it with GPUs "
             "(docker run --gpus all). Else set train.num_gpus: 0.",
@@ -63,7 +63,7 @@ def gpu_lines(
         yield _unusable(torch, driver, env)
     else:
         detail = f"{_names(driver)} with driver {driver.version}, and no PyTorch to use it"
-        yield Line("GPU", State.MISSING, detail, "See PyTorch, above.", FailureReason.NO_GPU)
+        yield Line("GPU", LineState.MISSING, detail, "See PyTorch, above.", FailureReason.NO_GPU)
 
 
 def _names(driver: Driver) -> str:
@@ -80,7 +80,7 @@ def _usable(torch: Torch, driver: Driver | None) -> Iterator[Line]:
     known = {one for of_it in warned for one in of_it}
     if others := [one for one in torch.warnings if one not in known]:
         remedy = f"See what it asks for; builds of PyTorch for GPUs and drivers: {_HOW}"
-        yield Line("GPU", State.WARN, f"PyTorch warns: {_joined(others)}", remedy)
+        yield Line("GPU", LineState.WARN, f"PyTorch warns: {_joined(others)}", remedy)
 
 
 def _without_kernels(warning: str, gpu: Gpu) -> bool:
@@ -92,7 +92,7 @@ def _without_kernels(warning: str, gpu: Gpu) -> bool:
 def _fine(gpu: Gpu, torch: Torch, driver: Driver | None) -> Line:
     built = f"PyTorch {torch.version} for CUDA {torch.cuda}"
     runs = f", driver {driver.version}" if driver else ""
-    return Line("GPU", State.OK, f"{gpu.name}, {gpu.memory / _GIB:.0f} GiB; {built}{runs}")
+    return Line("GPU", LineState.OK, f"{gpu.name}, {gpu.memory / _GIB:.0f} GiB; {built}{runs}")
 
 
 def _without(gpu: Gpu, torch: Torch, warned: Sequence[str], reason: str | None) -> Line:
@@ -102,7 +102,7 @@ def _without(gpu: Gpu, torch: Torch, warned: Sequence[str], reason: str | None) 
         f"Install a PyTorch that is built for compute capability {capability}: {_HOW}; newer GPUs "
         "need a newer one, older GPUs an older. Or train without it: train.num_gpus: 0."
     )
-    return Line("GPU", State.MISSING, detail, remedy, reason)
+    return Line("GPU", LineState.MISSING, detail, remedy, reason)
 
 
 def _joined(warned: Sequence[str]) -> str:
@@ -114,7 +114,7 @@ def _unusable(torch: Torch, driver: Driver, env: Mapping[str, str]) -> Line:
     """A driver that PyTorch finds no GPU by."""
     says = f" PyTorch says: {_joined(torch.warnings)}" if torch.warnings else ""
     detail = f"{_names(driver)} with driver {driver.version}, which PyTorch cannot use.{says}"
-    return Line("GPU", State.MISSING, detail, _cure(torch, driver, env), FailureReason.NO_GPU)
+    return Line("GPU", LineState.MISSING, detail, _cure(torch, driver, env), FailureReason.NO_GPU)
 
 
 def _cure(torch: Torch, driver: Driver, env: Mapping[str, str]) -> str:
@@ -137,12 +137,12 @@ def bf16_line(gpus: Sequence[Gpu], instructions: frozenset[str]) -> Line:
     where = gpus[0].name if gpus else "this CPU"
     there = bf16(gpus, instructions)
     if there:
-        return Line("bf16", State.OK, f"in {where}: train.precision: bf16")
+        return Line("bf16", LineState.OK, f"in {where}: train.precision: bf16")
     remedy = "Leave train.precision at fp32"
     remedy += ", or take fp16 on this GPU." if gpus else "."
     if there is None:
-        return Line("bf16", State.WARN, f"{UNLISTED}, so it is not known", remedy)
-    return Line("bf16", State.MISSING, f"not in the hardware of {where}", remedy)
+        return Line("bf16", LineState.WARN, f"{UNLISTED}, so it is not known", remedy)
+    return Line("bf16", LineState.MISSING, f"not in the hardware of {where}", remedy)
 
 
 def torch_here() -> Torch | str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dino_api.names import Env
-from dino_trainer.doctor.line import Line, State
+from dino_trainer.doctor.line import Line, LineState
 from dino_trainer.errors import from_os_error
 
 _GIB = 1 << 30
@@ -35,10 +35,10 @@ def cpu_line(usable: int, all_cores: int) -> Line:
         f"{usable} of {all_cores} cores may be used" if usable < all_cores else f"{usable} cores"
     )
     if usable > 1:
-        return Line("CPU", State.OK, detail)
+        return Line("CPU", LineState.OK, detail)
     return Line(
         "CPU",
-        State.WARN,
+        LineState.WARN,
         detail,
         "Raise the quota (docker run --cpus, resources.cpu): images are read beside the training.",
     )
@@ -47,12 +47,15 @@ def cpu_line(usable: int, all_cores: int) -> Line:
 def memory_line(size: int) -> Line:
     """size: in bytes, 0 where it is not known."""
     if not size:
-        return Line("memory", State.WARN, "not known on this system")
+        return Line("memory", LineState.WARN, "not known on this system")
     detail = f"{size / _GIB:.1f} GiB"
     if size >= _LEAST_MEMORY:
-        return Line("memory", State.OK, detail)
+        return Line("memory", LineState.OK, detail)
     return Line(
-        "memory", State.WARN, detail, "Lower dataset.batch_size and dataset.workers, or raise it."
+        "memory",
+        LineState.WARN,
+        detail,
+        "Lower dataset.batch_size and dataset.workers, or raise it.",
     )
 
 
@@ -62,12 +65,12 @@ def shared_memory_line(path: Path) -> Line:
     try:
         size = shutil.disk_usage(path).total
     except OSError:
-        return Line(name, State.WARN, f"no {path}", "Set dataset.workers: 0.")
+        return Line(name, LineState.WARN, f"no {path}", "Set dataset.workers: 0.")
     detail = f"{size / _MIB:,.0f} MiB in {path}"
     if size >= _LEAST_SHARED:
-        return Line(name, State.OK, detail)
+        return Line(name, LineState.OK, detail)
     remedy = "docker run --shm-size=2g (the operator's pods have it), or set dataset.workers: 0."
-    return Line(name, State.WARN, detail, remedy)
+    return Line(name, LineState.WARN, detail, remedy)
 
 
 def disk_line(folder: Path) -> Line:
@@ -76,11 +79,13 @@ def disk_line(folder: Path) -> Line:
         free = _free(folder.absolute())
     except OSError as error:
         why = from_os_error(error, str(folder))
-        return Line("disk", State.MISSING, why.message, why.remedy, why.reason)
+        return Line("disk", LineState.MISSING, why.message, why.remedy, why.reason)
     detail = f"{free / _GIB:,.1f} GiB free in {folder}, where data is copied to"
     if free >= _LEAST_DISK:
-        return Line("disk", State.OK, detail)
-    return Line("disk", State.WARN, detail, f"Free some, or name another folder: {Env.CACHE_DIR}.")
+        return Line("disk", LineState.OK, detail)
+    return Line(
+        "disk", LineState.WARN, detail, f"Free some, or name another folder: {Env.CACHE_DIR}."
+    )
 
 
 def _free(folder: Path) -> int:
@@ -103,9 +108,9 @@ def instruction_lines(flags: frozenset[str]) -> Iterator[Line]:
 
 def _instruction(name: str, there: bool, without: str, remedy: str, flags: frozenset[str]) -> Line:
     if there:
-        return Line(name, State.OK, "in this CPU")
+        return Line(name, LineState.OK, "in this CPU")
     if not flags:
-        return Line(name, State.WARN, f"{UNLISTED}, so it is not known")
+        return Line(name, LineState.WARN, f"{UNLISTED}, so it is not known")
     if not flags & {"sse2", "avx", "avx2"}:
-        return Line(name, State.MISSING, "this is no x86 CPU")
-    return Line(name, State.MISSING, f"not in this CPU: {without}", remedy)
+        return Line(name, LineState.MISSING, "this is no x86 CPU")
+    return Line(name, LineState.MISSING, f"not in this CPU: {without}", remedy)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class State(StrEnum):
+class LineState(StrEnum):
     """ok: there, and nothing speaks against it. warn: there, and something will go worse for it.
     missing: not there, or not usable."""
 
@@ -21,7 +21,7 @@ class Line:
     `dino_api.failures`, why what was asked for fails here; None for what a machine may lack."""
 
     name: str
-    state: State
+    state: LineState
     detail: str
     remedy: str = ""
     reason: str | None = None

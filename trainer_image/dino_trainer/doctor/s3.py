@@ -14,10 +14,10 @@ import boto3
 from botocore.exceptions import BotoCoreError
 
 from dino_api.names import Env, FailureReason
-from dino_trainer.doctor.line import Line, State
+from dino_trainer.doctor.line import Line, LineState
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.s3 import open_s3
-from dino_trainer.storage.s3_settings import Settings
+from dino_trainer.storage.s3_settings import S3Settings
 
 _SECONDS = 5.0
 _CA = "AWS_CA_BUNDLE"
@@ -28,7 +28,7 @@ def s3_lines(uri: str, env: Mapping[str, str] = os.environ) -> Iterator[Line]:
     """uri: what is to be listed; "" for the server alone, where one is named."""
     yield _credentials(bool(uri))
     try:
-        settings = replace(Settings.from_env(env), patience=0.0)
+        settings = replace(S3Settings.from_env(env), patience=0.0)
     except TrainerError as error:
         yield _failed("S3 endpoint", error)
         return
@@ -43,23 +43,23 @@ def _credentials(needed: bool) -> Line:
     try:
         keys = boto3.session.Session().get_credentials()
     except BotoCoreError as error:
-        return Line(name, State.MISSING, str(error), _KEYS, reason)
+        return Line(name, LineState.MISSING, str(error), _KEYS, reason)
     if keys is None:
-        return Line(name, State.MISSING, "none found", _KEYS, reason)
+        return Line(name, LineState.MISSING, "none found", _KEYS, reason)
     tried = "" if needed else "; not tried (`dino doctor s3://bucket/folder` does)"
-    return Line(name, State.OK, f"found by {keys.method}{tried}")
+    return Line(name, LineState.OK, f"found by {keys.method}{tried}")
 
 
-def _listed(uri: str, settings: Settings) -> Line:
+def _listed(uri: str, settings: S3Settings) -> Line:
     try:
         next(iter(open_s3(uri, _silent, settings).list()), None)
     except TrainerError as error:
         return _failed("S3 bucket", error)
-    return Line("S3 bucket", State.OK, f"{uri} can be listed; writing was not tried")
+    return Line("S3 bucket", LineState.OK, f"{uri} can be listed; writing was not tried")
 
 
 def _failed(name: str, error: TrainerError) -> Line:
-    return Line(name, State.MISSING, error.message, error.remedy, error.reason)
+    return Line(name, LineState.MISSING, error.message, error.remedy, error.reason)
 
 
 def _answers(endpoint: str, ca: str | None) -> Line:
@@ -79,8 +79,8 @@ def _answers(endpoint: str, ca: str | None) -> Line:
         if isinstance(why, ssl.SSLError) or (ca and isinstance(error, FileNotFoundError)):
             remedy = f"Name the file of the server's certificate authority: {_CA}."
         reason = FailureReason.STORAGE_UNAVAILABLE
-        return Line(name, State.MISSING, f"{endpoint} cannot be reached: {why}", remedy, reason)
-    return Line(name, State.OK, f"{endpoint} answers (HTTP {status} without credentials)")
+        return Line(name, LineState.MISSING, f"{endpoint} cannot be reached: {why}", remedy, reason)
+    return Line(name, LineState.OK, f"{endpoint} answers (HTTP {status} without credentials)")
 
 
 def _silent(_: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 
-from dino_trainer.doctor.line import Line, State
+from dino_trainer.doctor.line import Line, LineState
 from dino_trainer.tensorrt.python_api import MAJORS
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -15,12 +15,12 @@ def onnx_runtime_line(providers: Sequence[str] | str, gpus: bool) -> Line:
     """providers: of ONNX Runtime, or why it cannot be loaded."""
     name = "ONNX Runtime"
     if isinstance(providers, str):
-        return Line(name, State.MISSING, providers, "pip install onnxruntime")
+        return Line(name, LineState.MISSING, providers, "pip install onnxruntime")
     names = ", ".join(one.removesuffix("ExecutionProvider") for one in providers)
     if gpus and _CUDA not in providers:
         remedy = "Install onnxruntime-gpu in place of onnxruntime for ONNX files on the GPU."
-        return Line(name, State.WARN, f"{names}, not the GPU", remedy)
-    return Line(name, State.OK, names)
+        return Line(name, LineState.WARN, f"{names}, not the GPU", remedy)
+    return Line(name, LineState.OK, names)
 
 
 def tensorrt_line(version: str | None, gpus: bool) -> Line:
@@ -29,12 +29,12 @@ def tensorrt_line(version: str | None, gpus: bool) -> Line:
     if version is None:
         remedy = "pip install tensorrt" if gpus else "It needs an NVIDIA GPU."
         what = "not installed: gen_trt_engine does not run here, nor do its engines"
-        return Line(name, State.MISSING, what, remedy)
+        return Line(name, LineState.MISSING, what, remedy)
     if not version.startswith(tuple(f"{major}." for major in MAJORS)):
-        return Line(name, State.WARN, version, f"{known} are known: install one of them.")
+        return Line(name, LineState.WARN, version, f"{known} are known: install one of them.")
     if not gpus:
-        return Line(name, State.WARN, f"{version}, and no GPU to build for", "Run it on a GPU.")
-    return Line(name, State.OK, version)
+        return Line(name, LineState.WARN, f"{version}, and no GPU to build for", "Run it on a GPU.")
+    return Line(name, LineState.OK, version)
 
 
 def onnx_providers() -> Sequence[str] | str:

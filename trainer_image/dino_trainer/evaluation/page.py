@@ -8,7 +8,7 @@ from dino_api import metric
 from dino_api.result import Metrics
 from dino_trainer.evaluation import charts
 from dino_trainer.evaluation.pictures import WORST
-from dino_trainer.pages import Head, render
+from dino_trainer.pages import PageHead, render
 from dino_trainer.pages.gallery import Gallery
 from dino_trainer.pages.plot import sparkline
 from dino_trainer.scoring.operating import OperatingPoint
@@ -67,7 +67,7 @@ def evaluation_page(
     )
     return render(
         "evaluation",
-        Head("dino evaluate", "Evaluation", verdict, warnings=warnings, facts=facts),
+        PageHead("dino evaluate", "Evaluation", verdict, warnings=warnings, facts=facts),
         gallery,
         metrics=list(_statistics(metrics)),
         heads=_HEAD,

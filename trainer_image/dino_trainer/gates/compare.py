@@ -17,7 +17,7 @@ import torch
 from dino_api import metric
 from dino_api.experiment import DatasetConfig
 from dino_api.names import FailureReason
-from dino_api.result import Comparison, Metrics, Scored
+from dino_api.result import Metrics, ModelComparison, ScoredModel
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.loader import Batch
 from dino_trainer.data.unreadable import skipped, without
@@ -40,7 +40,7 @@ _RUNS, _FEWEST, _SECONDS = 15, 3, 5.0
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ComparisonPictures:
     """What to compare on; dataset None: random pictures. description: which they are, in words."""
 
     dataset: CocoDataset | None
@@ -79,7 +79,7 @@ def compare(
     candidate: Detector,
     settings: ComparisonSettings,
     watch: Watch | None = None,
-) -> Comparison:
+) -> ModelComparison:
     """Run both on the same pictures.
 
     Args:
@@ -115,7 +115,7 @@ def compare(
         _scored(model, score, latency_ms(model, size))
         for model, score in zip(models, scores, strict=True)
     )
-    return Comparison(
+    return ModelComparison(
         reference=first,
         candidate=second,
         images=RANDOM_IMAGES if dataset is None else len(dataset.images),
@@ -128,7 +128,7 @@ def compare(
 
 def compare_in_run(
     reference: Detector, candidate: Detector, settings: ComparisonSettings, context: RunContext
-) -> Comparison:
+) -> ModelComparison:
     """`compare` in a run: it may be stopped, and reports how far it is."""
     watch = Watch(context.stop, Pace(context.reporter.progress))
     return compare(reference, candidate, settings, watch)
@@ -149,7 +149,7 @@ def matched(
     return float(min(1.0, theirs.scores[chosen[chosen != NOBODY]].sum() / total))
 
 
-def likeness_in_words(comparison: Comparison) -> list[str]:
+def likeness_in_words(comparison: ModelComparison) -> list[str]:
     """How alike both are, as far as it is known: detections, then mAP."""
     parts = []
     if comparison.matched is not None:
@@ -159,7 +159,7 @@ def likeness_in_words(comparison: Comparison) -> list[str]:
     return parts
 
 
-def scores(comparison: Comparison) -> str:
+def scores(comparison: ModelComparison) -> str:
     """Both mAPs; of how many detections, where they are not COCO's."""
     most = comparison.max_detections or MOST_DETECTIONS
     note = f" (maxDets {most})" if most > MOST_DETECTIONS else ""
@@ -254,9 +254,9 @@ def _refuse_nan(model: Detector, detections: DetectionSet) -> None:
         )
 
 
-def _scored(model: Detector, metrics: Metrics, milliseconds: float) -> Scored:
+def _scored(model: Detector, metrics: Metrics, milliseconds: float) -> ScoredModel:
     file = model.info.file
-    return Scored(
+    return ScoredModel(
         format=file.format,
         precision=file.precision,
         mAP=_known(metrics.mAP),

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dino_api import metric
-from dino_api.actions import Data
+from dino_api.actions import DatasetSplit
 from dino_api.experiment import ExperimentSpec
-from dino_api.result import Comparison
+from dino_api.result import ModelComparison
 from dino_trainer.data.splits import read_split
-from dino_trainer.gates.compare import Pictures, all_of, likeness_in_words
+from dino_trainer.gates.compare import ComparisonPictures, all_of, likeness_in_words
 from dino_trainer.run import RunContext
 from dino_trainer.spec.sections import sources_of
 
 # Of annotated data to compare on, the first that the spec names.
-_SOURCES = (Data.TEST, Data.CALIBRATION)
+_SOURCES = (DatasetSplit.TEST, DatasetSplit.CALIBRATION)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ LIMITS = {"FP32": Limits(0.0005, 0.99), "FP16": Limits(0.005, 0.9), "INT8": Limi
 ON_RANDOM = {"FP32": 0.99, "FP16": 0.5, "INT8": None}
 
 
-def pictures(spec: ExperimentSpec, context: RunContext) -> Pictures:
+def pictures(spec: ExperimentSpec, context: RunContext) -> ComparisonPictures:
     """The test data, else the calibration data, else random pictures.
 
     Raises TrainerError: those of reading the data.
@@ -44,15 +44,15 @@ def pictures(spec: ExperimentSpec, context: RunContext) -> Pictures:
     for part in _SOURCES:
         if sources := sources_of(spec.dataset, part):
             dataset = read_split(sources, part.key, context, spec.dataset.skip_unreadable)
-            return Pictures(dataset, all_of(dataset, part.key))
-    return Pictures(
+            return ComparisonPictures(dataset, all_of(dataset, part.key))
+    return ComparisonPictures(
         None,
         "random pictures: no mAP is compared. Name real ones as dataset.test_data_sources "
         "(datasets.test of a DinoJob)",
     )
 
 
-def problems(comparison: Comparison, data_type: str) -> list[str]:
+def problems(comparison: ModelComparison, data_type: str) -> list[str]:
     """Why the engine must not be published, one sentence each; none where it may."""
     limits, reasons = LIMITS[data_type], []
     if comparison.loss is not None and comparison.loss > limits.max_loss:
@@ -70,7 +70,7 @@ def problems(comparison: Comparison, data_type: str) -> list[str]:
     return reasons
 
 
-def summary(comparison: Comparison) -> str:
+def summary(comparison: ModelComparison) -> str:
     """The comparison in a sentence."""
     alike = ", ".join(likeness_in_words(comparison)) or "no detections"
     return f"ONNX file and engine on {comparison.images} images: {alike}."

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_api import metric
-from dino_api.actions import Data
+from dino_api.actions import DatasetSplit
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import FailureReason
-from dino_api.result import Comparison
+from dino_api.result import ModelComparison
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.splits import read_split
 from dino_trainer.data.unreadable import without
 from dino_trainer.errors import TrainerError
-from dino_trainer.gates.compare import Pictures, all_of, likeness_in_words
+from dino_trainer.gates.compare import ComparisonPictures, all_of, likeness_in_words
 from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.classes import check_classes
@@ -34,7 +34,7 @@ _NOT_REACHED = {
 }
 
 
-def pictures(spec: ExperimentSpec, info: ModelInfo, context: RunContext) -> Pictures:
+def pictures(spec: ExperimentSpec, info: ModelInfo, context: RunContext) -> ComparisonPictures:
     """Real pictures if there are any.
 
     All of `dataset.test_data_sources`; else at most 100 of the validation or training data that the
@@ -47,9 +47,9 @@ def pictures(spec: ExperimentSpec, info: ModelInfo, context: RunContext) -> Pict
     if spec.dataset.test_data_sources:
         given = spec.dataset
         dataset = read_split(given.test_data_sources, _TEST, context, given.skip_unreadable)
-        return Pictures(dataset, all_of(dataset, _TEST))
+        return ComparisonPictures(dataset, all_of(dataset, _TEST))
     why, share = "the checkpoint names no data", info.spec.dataset.skip_unreadable
-    for part in (Data.VALIDATION, Data.TRAIN):
+    for part in (DatasetSplit.VALIDATION, DatasetSplit.TRAIN):
         sources = sources_of(info.spec.dataset, part)
         if not sources:
             continue
@@ -62,8 +62,8 @@ def pictures(spec: ExperimentSpec, info: ModelInfo, context: RunContext) -> Pict
             why = f"the data of its training cannot be used ({error.message})"
             continue
         count = f"{len(dataset.images)} images of the training's {part.key}"
-        return Pictures(dataset, f"{count}{without(dataset.skips)}")
-    return Pictures(
+        return ComparisonPictures(dataset, f"{count}{without(dataset.skips)}")
+    return ComparisonPictures(
         None,
         f"random pictures, since {why}: no mAP is compared. Name real ones as "
         "dataset.test_data_sources (datasets.test of a DinoJob)",
@@ -79,7 +79,7 @@ def _some(dataset: CocoDataset) -> CocoDataset:
     return replace(dataset, images=tuple(chosen))
 
 
-def problems(comparison: Comparison) -> list[str]:
+def problems(comparison: ModelComparison) -> list[str]:
     """Why the file must not be published, one sentence each; none where it may."""
     reasons = []
     if comparison.loss is not None and abs(comparison.loss) > MAX_LOSS:
@@ -96,7 +96,7 @@ def problems(comparison: Comparison) -> list[str]:
     return reasons
 
 
-def summary(comparison: Comparison) -> str:
+def summary(comparison: ModelComparison) -> str:
     """The comparison in a sentence."""
     parts = likeness_in_words(comparison)
     times = comparison.reference.latency_ms, comparison.candidate.latency_ms

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dino_trainer.inference.tally import BINS, Tally
-from dino_trainer.pages import Head, render
+from dino_trainer.pages import PageHead, render
 from dino_trainer.pages.gallery import Gallery, GalleryPicture
 from dino_trainer.pages.marks import Colour
 from dino_trainer.pages.plot import columns
@@ -41,7 +41,7 @@ def inference_page(
     gallery = Gallery([_picture(one) for one in shown])
     return render(
         "inference",
-        Head("dino inference", "Inference", verdict, facts=facts),
+        PageHead("dino inference", "Inference", verdict, facts=facts),
         gallery,
         classes=list(_classes(tally, colours, gallery)),
         threshold=f"{threshold:g}",

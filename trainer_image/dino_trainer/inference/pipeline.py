@@ -12,7 +12,7 @@ from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.inference.objects import Objects
 from dino_trainer.inference.stream import Turn, Unreadable, stream
 from dino_trainer.inference.tally import Tally
-from dino_trainer.inference.writer import Writer
+from dino_trainer.inference.writer import PredictionWriter
 from dino_trainer.model import Detections
 from dino_trainer.model_files.info import Detector
 from dino_trainer.report.pace import Watch
@@ -21,7 +21,11 @@ _NAMED = 20
 
 
 def run_through(
-    detector: Detector, config: DatasetConfig, threshold: float, writer: Writer, watch: Watch
+    detector: Detector,
+    config: DatasetConfig,
+    threshold: float,
+    writer: PredictionWriter,
+    watch: Watch,
 ) -> Tally:
     """Looks at all pictures of the writer. Holds a few batches at a time, however many there are.
 
@@ -29,7 +33,7 @@ def run_through(
 
     Raises:
         TrainerError: Preempted where `watch.stop` is set; InvalidDataset where not one image can be
-            read; those of `Writer.add`.
+            read; those of `PredictionWriter.add`.
     """
     pictures, tally, done = writer.pictures, Tally(writer.names), 0
     turns = stream(pictures, config, config.batch_size, detector.device.type == "cuda")

@@ -23,7 +23,7 @@ from dino_trainer.data.loader import (
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedImage:
     """A readable image. size: (height, width) of the upright original."""
 
     sample: Sample
@@ -52,7 +52,7 @@ class Turn:
         return Turn(batch, self.sizes, self.unreadable)
 
 
-class Images(Dataset[Opened | Unreadable]):
+class Images(Dataset[OpenedImage | Unreadable]):
     """Files by their place, each taken through the geometry of validation."""
 
     def __init__(self, files: Sequence[ImageFile], config: AugmentationConfig) -> None:
@@ -61,21 +61,21 @@ class Images(Dataset[Opened | Unreadable]):
     def __len__(self) -> int:
         return len(self._files)
 
-    def __getitem__(self, index: int) -> Opened | Unreadable:
+    def __getitem__(self, index: int) -> OpenedImage | Unreadable:
         try:
             return _opened(index, self._files[index], self._config)
         except UnreadableImage as error:  # the others can be read
             return Unreadable(index, error.why)
 
 
-def _opened(index: int, file: ImageFile, config: AugmentationConfig) -> Opened:
+def _opened(index: int, file: ImageFile, config: AugmentationConfig) -> OpenedImage:
     opened = open_image(file)
     size = opened.upright[::-1]
     geometry = transforms.draw_eval(config, size)
     picture = opened.rgb(opened.upright, transforms.shrink_for(geometry, size))
     pixels = transforms.apply(picture, geometry, size)
     nothing = torch.empty(0, dtype=torch.int64)
-    return Opened(Sample(index, pixels, torch.empty(0, 4), nothing), size)
+    return OpenedImage(Sample(index, pixels, torch.empty(0, 4), nothing), size)
 
 
 def read_upright(file: ImageFile, size: tuple[int, int]) -> Image.Image:
@@ -89,8 +89,8 @@ class CollateReadable:
 
     collate: Collate
 
-    def __call__(self, items: list[Opened | Unreadable]) -> Turn:
-        opened = [item for item in items if isinstance(item, Opened)]
+    def __call__(self, items: list[OpenedImage | Unreadable]) -> Turn:
+        opened = [item for item in items if isinstance(item, OpenedImage)]
         sizes = torch.tensor([item.size for item in opened], dtype=torch.int64).view(-1, 2)
         batch = self.collate([item.sample for item in opened]) if opened else None
         return Turn(batch, sizes, tuple(item for item in items if isinstance(item, Unreadable)))
@@ -98,7 +98,7 @@ class CollateReadable:
 
 def stream(
     files: Sequence[ImageFile], config: DatasetConfig, batch_size: int, pin: bool
-) -> DataLoader[Opened | Unreadable]:
+) -> DataLoader[OpenedImage | Unreadable]:
     """Turns of at most `batch_size` images, in order. pin: whether the batches go to a GPU."""
     return DataLoader(
         Images(files, config.augmentation),

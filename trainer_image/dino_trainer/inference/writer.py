@@ -39,7 +39,7 @@ class Style:
     width: int
 
 
-class Writer:
+class PredictionWriter:
     """Writes what is found. For one thread, in a `with`: at its end nothing waits any more.
 
     pictures: all images; what is written of one lies under its own path.
@@ -55,7 +55,7 @@ class Writer:
         self._chosen = set(chosen.round().astype(int).tolist())
         self._threads = cores_each()
         self._pool = ThreadPoolExecutor(self._threads)
-        self._pending: deque[tuple[int, Future[Drawn]]] = deque()
+        self._pending: deque[tuple[int, Future[PictureWithBoxes]]] = deque()
         self.shown: list[ReportPicture] = []
 
     @property
@@ -63,7 +63,7 @@ class Writer:
         """The names of the classes, by label."""
         return self._style.names
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> PredictionWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -96,17 +96,17 @@ class Writer:
             path = self.pictures[index].path
             self.shown.append(ReportPicture(path, drawn.small, drawn.objects, drawn.classes))
 
-    def _drawn(self, index: int, size: tuple[int, int], objects: Objects) -> Drawn:
+    def _drawn(self, index: int, size: tuple[int, int], objects: Objects) -> PictureWithBoxes:
         image = read_upright(self.pictures[index], size)
         draw_objects(image, objects, self._style.names, self._style.colours, self._style.width)
         small = as_jpeg(no_larger(image)) if index in self._chosen else b""
         classes = frozenset(self._style.names[label] for label in objects.labels.tolist())
         content = encode(image, self._drawn_names[index])
-        return Drawn(content, small, len(objects), classes)
+        return PictureWithBoxes(content, small, len(objects), classes)
 
 
 @dataclass(frozen=True)
-class Drawn:
+class PictureWithBoxes:
     """A picture with its boxes.
 
     content: the file. small: a JPEG for the report, empty where it is not shown. classes: of its

@@ -6,7 +6,7 @@ for ``weights.py``, which reads checkpoints.
 """
 
 from dino_trainer.model.backbone import check_backbone, list_backbones
-from dino_trainer.model.config import ModelConfig
+from dino_trainer.model.config import DetectorConfig
 from dino_trainer.model.dino import Dino, Outputs, Predictions, build_dino
 from dino_trainer.model.losses import Criterion, Losses
 from dino_trainer.model.postprocess import Detections, postprocess
@@ -17,10 +17,10 @@ from dino_trainer.model.weights import LoadReport, load_checkpoint_weights, read
 __all__ = [
     "Criterion",
     "Detections",
+    "DetectorConfig",
     "Dino",
     "LoadReport",
     "Losses",
-    "ModelConfig",
     "Outputs",
     "Predictions",
     "Targets",

@@ -18,8 +18,8 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dino_trainer.model.backbone_names import RESNETS, TAO, TIMM, Recipe, recipe_of
-from dino_trainer.model.config import ModelConfig
+from dino_trainer.model.backbone_names import RESNETS, TAO, TIMM, TimmBackbone, recipe_of
+from dino_trainer.model.config import DetectorConfig
 from dino_trainer.model.layers import faster_convolutions
 from dino_trainer.model.pyramid import VIT_PATCH, FeaturePyramid, LevelNorms, VitBody
 from dino_trainer.model.windows import GcVitBody, SwinBody
@@ -147,7 +147,7 @@ def check_backbone(name: str) -> None:
         _timm_stages(name)
 
 
-def build_backbone(cfg: ModelConfig) -> Backbone:
+def build_backbone(cfg: DetectorConfig) -> Backbone:
     """Build ``cfg.backbone`` with random weights, returning the stages ``cfg.stages``.
 
     Raises:
@@ -167,7 +167,7 @@ def build_backbone(cfg: ModelConfig) -> Backbone:
     return backbone
 
 
-def _build_resnet(cfg: ModelConfig) -> Backbone:
+def _build_resnet(cfg: DetectorConfig) -> Backbone:
     net = torchvision.models.get_model(
         cfg.backbone.replace("_", ""),
         weights=None,
@@ -184,7 +184,7 @@ def _build_resnet(cfg: ModelConfig) -> Backbone:
     return Backbone(body, tuple(widths[stage] * expansion for stage in cfg.stages))
 
 
-def _build_features(recipe: Recipe, stages: tuple[int, ...]) -> Backbone:
+def _build_features(recipe: TimmBackbone, stages: tuple[int, ...]) -> Backbone:
     """Any network that timm can take feature maps of."""
     indices = tuple(_timm_stages(recipe.timm)[stage] for stage in stages)
     net: Any = timm.create_model(
@@ -193,7 +193,7 @@ def _build_features(recipe: Recipe, stages: tuple[int, ...]) -> Backbone:
     return Backbone(TimmBody(net), tuple(net.feature_info.channels()))
 
 
-def _build_swin(recipe: Recipe, stages: tuple[int, ...]) -> Backbone:
+def _build_swin(recipe: TimmBackbone, stages: tuple[int, ...]) -> Backbone:
     net: Any = timm.create_model(
         recipe.timm, pretrained=False, strict_img_size=False, **recipe.options
     )
@@ -201,13 +201,13 @@ def _build_swin(recipe: Recipe, stages: tuple[int, ...]) -> Backbone:
     return Backbone(SwinBody(net, stages), channels, LevelNorms(channels))
 
 
-def _build_gc_vit(recipe: Recipe, stages: tuple[int, ...]) -> Backbone:
+def _build_gc_vit(recipe: TimmBackbone, stages: tuple[int, ...]) -> Backbone:
     net: Any = timm.create_model(recipe.timm, pretrained=False, **recipe.options)
     channels = tuple(net.feature_info[stage]["num_chs"] for stage in stages)
     return Backbone(GcVitBody(net, stages), channels, LevelNorms(channels))
 
 
-def _build_vit(recipe: Recipe, stages: tuple[int, ...]) -> Backbone:
+def _build_vit(recipe: TimmBackbone, stages: tuple[int, ...]) -> Backbone:
     with torch.device("meta"):
         pretrained: Any = timm.create_model(recipe.timm, pretrained=False)
     net: Any = timm.create_model(

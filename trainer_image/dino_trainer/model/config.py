@@ -18,7 +18,7 @@ LOSS_TYPES = frozenset({"labels", "boxes"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class DetectorConfig:
     """The ``model`` section of an experiment, as plain values.
 
     ``return_interm_indices``: 0..3 stand for the backbone's C2..C5 (strides 4..32); 4 and above
@@ -74,8 +74,8 @@ class ModelConfig:
     two_stage_bbox_embed_share: bool = False
 
     @classmethod
-    def from_spec(cls, section: ModelSection | ModelConfig) -> ModelConfig:
-        """Read the keys of an experiment's ``model`` section; return a ModelConfig unchanged."""
+    def from_spec(cls, section: ModelSection | DetectorConfig) -> DetectorConfig:
+        """Read the keys of an experiment's ``model`` section; return a DetectorConfig unchanged."""
         if isinstance(section, cls):
             return section
         needed = [field.name for field in fields(cls) if field.default is MISSING]

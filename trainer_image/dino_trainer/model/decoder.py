@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dino_trainer.model.attention import DeformableAttention, References, SelfAttention, Sight
 from dino_trainer.model.boxes import inverse_sigmoid
-from dino_trainer.model.config import ModelConfig
+from dino_trainer.model.config import DetectorConfig
 from dino_trainer.model.encoder import Tokens
 from dino_trainer.model.layers import FeedForward, LayerNorm, Mlp, full, make_dropout
 from dino_trainer.model.position import query_positions
@@ -34,7 +34,7 @@ class Queries(NamedTuple):
 class DecoderLayer(nn.Module):
     """Self-attention (norm2), attention to the image (norm1), feed-forward (norm3)."""
 
-    def __init__(self, cfg: ModelConfig) -> None:
+    def __init__(self, cfg: DetectorConfig) -> None:
         super().__init__()
         d, dropout = cfg.hidden_dim, cfg.dropout_ratio
         points = (d, cfg.num_feature_levels, cfg.nheads, cfg.dec_n_points)
@@ -79,7 +79,7 @@ class Decoder(nn.Module):
     ``class_head`` and ``box_head`` hold one module if all layers share it, else one per layer.
     """
 
-    def __init__(self, cfg: ModelConfig, num_classes: int) -> None:
+    def __init__(self, cfg: DetectorConfig, num_classes: int) -> None:
         super().__init__()
         d, k = cfg.hidden_dim, cfg.dec_layers
         self.layers = nn.ModuleList(DecoderLayer(cfg) for _ in range(k))

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from dino_trainer.model.attention import Sight
 from dino_trainer.model.boxes import cxcywh_to_xyxy, inverse_sigmoid, xyxy_to_cxcywh
-from dino_trainer.model.config import ModelConfig
-from dino_trainer.model.targets import Padded, Targets
+from dino_trainer.model.config import DetectorConfig
+from dino_trainer.model.targets import PaddedTargets, Targets
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Denoising:
     content: Tensor  # float[b, r, d]
     boxes: Tensor  # float[b, r, 4], logits of cxcywh
     groups: int
-    targets: Padded  # the true boxes in the slots, [b, m]
+    targets: PaddedTargets  # the true boxes in the slots, [b, m]
 
     @property
     def queries(self) -> int:
@@ -55,7 +55,7 @@ def make_denoising(
     targets: Targets,
     label_embed: nn.Embedding,
     num_classes: int,
-    cfg: ModelConfig,
+    cfg: DetectorConfig,
     generator: torch.Generator | None,
 ) -> Denoising | None:
     """Noise the true boxes into queries; None if the batch has no box.
@@ -94,8 +94,8 @@ def allow_attention(groups: int, denoising: int, matching: int, device: torch.de
 
 
 def _limit(
-    padded: Padded, targets: Targets, limit: int | None, generator: torch.Generator | None
-) -> Padded:
+    padded: PaddedTargets, targets: Targets, limit: int | None, generator: torch.Generator | None
+) -> PaddedTargets:
     """Keep limit // 2 boxes of every row: consecutive ones from a random start, wrapping."""
     b, m = padded.labels.shape
     if limit is None or 2 * m <= limit:
@@ -106,7 +106,7 @@ def _limit(
     starts = (torch.rand((b, 1), generator=generator, device=device) * counts).long()
     slots = torch.arange(keep, device=device)[None]
     index = torch.where(counts > keep, (starts + slots) % counts.clamp(min=1), slots)
-    return Padded(
+    return PaddedTargets(
         labels=padded.labels.gather(1, index),
         boxes=padded.boxes.gather(1, index[..., None].expand(-1, -1, 4)),
         valid=padded.valid.gather(1, index),

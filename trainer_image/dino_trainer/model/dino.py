@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from dino_trainer.model.attention import DeformableAttention
 from dino_trainer.model.backbone import Backbone, build_backbone
-from dino_trainer.model.config import LEVEL_OF_C5, ModelConfig
+from dino_trainer.model.config import LEVEL_OF_C5, DetectorConfig
 from dino_trainer.model.decoder import Decoder
 from dino_trainer.model.denoising import Denoising, allow_attention, make_denoising
 from dino_trainer.model.encoder import Encoder, Tokens, locate_tokens, propose_boxes
 from dino_trainer.model.layers import Conv2d, GroupNorm, LayerNorm, Mlp, full_precision
-from dino_trainer.model.targets import Padded, Targets
+from dino_trainer.model.targets import PaddedTargets, Targets
 from dino_trainer.token_count import too_few
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class DenoisingOutputs:
     """Predictions [k, b, r, …] of the denoising queries and the boxes they should restore."""
 
     layers: Predictions
-    targets: Padded
+    targets: PaddedTargets
     groups: int
 
 
@@ -78,7 +78,7 @@ class ProposalHead(nn.Module):
     ``class_head`` and ``box_head`` are None where the decoder's heads are shared.
     """
 
-    def __init__(self, cfg: ModelConfig, num_classes: int) -> None:
+    def __init__(self, cfg: DetectorConfig, num_classes: int) -> None:
         super().__init__()
         d = cfg.hidden_dim
         self.queries, self.classes = cfg.num_queries, num_classes
@@ -139,7 +139,7 @@ class Dino(nn.Module):
     Half precision: run the forward pass under ``torch.autocast``; predictions come in float32.
     """
 
-    def __init__(self, cfg: ModelConfig, num_classes: int, backbone: Backbone) -> None:
+    def __init__(self, cfg: DetectorConfig, num_classes: int, backbone: Backbone) -> None:
         super().__init__()
         d = cfg.hidden_dim
         self.cfg, self.num_classes = cfg, num_classes
@@ -303,7 +303,7 @@ class Dino(nn.Module):
                 head.start_at_zero()
 
 
-def _build_projections(cfg: ModelConfig, channels: tuple[int, ...]) -> nn.ModuleList:
+def _build_projections(cfg: DetectorConfig, channels: tuple[int, ...]) -> nn.ModuleList:
     """One projection to d channels per level; levels beyond C5 halve the one before."""
     d = cfg.hidden_dim
     layers = [Conv2d(c, d, kernel_size=1) for c in channels]
@@ -315,15 +315,15 @@ def _build_projections(cfg: ModelConfig, channels: tuple[int, ...]) -> nn.Module
     return nn.ModuleList(nn.Sequential(layer, GroupNorm(32, d)) for layer in layers)
 
 
-def build_dino(model: ModelSection | ModelConfig, num_classes: int) -> Dino:
-    """Build the detector that an experiment's ``model`` section (or a ModelConfig) describes.
+def build_dino(model: ModelSection | DetectorConfig, num_classes: int) -> Dino:
+    """Build the detector that an experiment's ``model`` section (or a DetectorConfig) describes.
 
     ``num_classes`` is the highest class id plus one. Weights are random; see weights.py.
 
     Raises:
         ValueError: for a backbone that does not exist or a combination that cannot be built.
     """
-    cfg = ModelConfig.from_spec(model)
+    cfg = DetectorConfig.from_spec(model)
     if num_classes < 1:
         raise ValueError(f"num_classes is {num_classes}. It is the highest class id plus one.")
     return Dino(cfg, num_classes, build_backbone(cfg))

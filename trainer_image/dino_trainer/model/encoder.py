@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dino_trainer.model.attention import DeformableAttention, References
-from dino_trainer.model.config import ModelConfig
+from dino_trainer.model.config import DetectorConfig
 from dino_trainer.model.layers import FeedForward, LayerNorm, make_dropout, run_layer
 from dino_trainer.model.position import image_positions
 from dino_trainer.model.sampling_grid import LevelShapes
@@ -37,7 +37,7 @@ class Tokens:
 
 
 def locate_tokens(
-    shapes: LevelShapes, mask: Tensor | None, cfg: ModelConfig, device: torch.device
+    shapes: LevelShapes, mask: Tensor | None, cfg: DetectorConfig, device: torch.device
 ) -> Tokens:
     """Compute the geometry of alv levels.
 
@@ -108,7 +108,7 @@ def propose_boxes(tokens: Tokens) -> tuple[Tensor, Tensor]:
 class EncoderLayer(nn.Module):
     """Deformable self-attention of all tokens, then a feed-forward block; both post-norm."""
 
-    def __init__(self, cfg: ModelConfig) -> None:
+    def __init__(self, cfg: DetectorConfig) -> None:
         super().__init__()
         d = cfg.hidden_dim
         self.attention = DeformableAttention(
@@ -133,7 +133,7 @@ class EncoderLayer(nn.Module):
 class Encoder(nn.Module):
     """All encoder layers. With ``pre_norm`` one more norm at the end, as published."""
 
-    def __init__(self, cfg: ModelConfig) -> None:
+    def __init__(self, cfg: DetectorConfig) -> None:
         super().__init__()
         self.points = cfg.enc_n_points
         self.layers = nn.ModuleList(EncoderLayer(cfg) for _ in range(cfg.enc_layers))

@@ -15,7 +15,7 @@ from typing import Literal
 from dino_api.formats import CALLED, Format
 from dino_api.reported import without_middle
 from dino_trainer import first_bytes
-from dino_trainer.first_bytes import COMPRESSED, HEAD, Kind
+from dino_trainer.first_bytes import COMPRESSED, HEAD, Signature
 
 Reader = Literal["torch", "pickle", "safetensors", ""]
 """Who reads it: an archive of torch, pickled data (torch before 1.6, and others), or nobody."""
@@ -44,23 +44,23 @@ _INFLATED = "an archive that unpacks to"
 _LEAST, _TIMES = 256 << 20, 64
 _CHECKPOINT = "Name a checkpoint."
 _REMEDIES = {
-    Kind.LFS: "Run `git lfs pull` in its repository, or download the file itself.",
-    Kind.HTML: "Open the address in a browser: it may ask for a login or a confirmation, or name "
-    "another address. Download the file itself.",
-    Kind.XML: "Download the file itself.",
-    Kind.JSON: _WEIGHTS,
-    Kind.TEXT: _WEIGHTS,
-    Kind.EMPTY_ZIP: _WHOLE,
-    Kind.HDF5: "Its network is not DINO for PyTorch: name a .pth of one.",
-    Kind.ENGINE: _ENGINE_REMEDY,
-    Kind.NUMPY: "Save a dictionary of tensors by torch.save instead.",
-    Kind.GGUF: "Name a checkpoint of a DINO detector.",
-    Kind.APPLE_DOUBLE: "Name the file without ._ before its name.",
+    Signature.LFS: "Run `git lfs pull` in its repository, or download the file itself.",
+    Signature.HTML: "Open the address in a browser: it may ask for a login or a confirmation, or "
+    "name another address. Download the file itself.",
+    Signature.XML: "Download the file itself.",
+    Signature.JSON: _WEIGHTS,
+    Signature.TEXT: _WEIGHTS,
+    Signature.EMPTY_ZIP: _WHOLE,
+    Signature.HDF5: "Its network is not DINO for PyTorch: name a .pth of one.",
+    Signature.ENGINE: _ENGINE_REMEDY,
+    Signature.NUMPY: "Save a dictionary of tensors by torch.save instead.",
+    Signature.GGUF: "Name a checkpoint of a DINO detector.",
+    Signature.APPLE_DOUBLE: "Name the file without ._ before its name.",
     **dict.fromkeys(COMPRESSED, _UNPACK),
 }
 _MORE = {
-    Kind.HTML: ": what a server answers in place of a file",
-    Kind.JSON: ": a server's answer, a configuration, or the index of a model in parts",
+    Signature.HTML: ": what a server answers in place of a file",
+    Signature.JSON: ": a server's answer, a configuration, or the index of a model in parts",
 }
 
 
@@ -102,16 +102,16 @@ def kind_of_file(path: Path) -> FileKind:
     kind = first_bytes.kind_of_bytes(head)
     if kind is None:
         return _binary(path, head)
-    if kind is Kind.ZIP:
+    if kind is Signature.ZIP:
         return _zip(path)
-    what = _pointer(head) if kind is Kind.LFS else f"{kind}{_MORE.get(kind, '')}"
-    exported: Format | None = "engine" if kind is Kind.ENGINE else None
+    what = _pointer(head) if kind is Signature.LFS else f"{kind}{_MORE.get(kind, '')}"
+    exported: Format | None = "engine" if kind is Signature.ENGINE else None
     return FileKind("", what, _REMEDIES.get(kind, _CHECKPOINT), exported)
 
 
 def _pointer(head: bytes) -> str:
     size = _LFS_SIZE.search(head)
-    return f"{Kind.LFS}{f' for {int(size[1]):,} bytes' if size else ''}, not the file itself"
+    return f"{Signature.LFS}{f' for {int(size[1]):,} bytes' if size else ''}, not the file itself"
 
 
 def most_within(path: Path) -> int:

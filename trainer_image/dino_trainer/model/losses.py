@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from dino_trainer.model.boxes import cxcywh_to_xyxy, generalized_iou
-from dino_trainer.model.config import ModelConfig
+from dino_trainer.model.config import DetectorConfig
 from dino_trainer.model.dino import DenoisingOutputs, Outputs, Predictions
 from dino_trainer.model.layers import full_precision
 from dino_trainer.model.matching import match
-from dino_trainer.model.targets import Padded, Targets, from_host
+from dino_trainer.model.targets import PaddedTargets, Targets, from_host
 
 if TYPE_CHECKING:
     from dino_api.experiment.model import ModelConfig as ModelSection
@@ -51,9 +51,9 @@ class Losses:
 class Criterion(nn.Module):
     """Focal, L1 and generalised IoU losses over all decoder layers, proposals and denoising."""
 
-    def __init__(self, model: ModelSection | ModelConfig) -> None:
+    def __init__(self, model: ModelSection | DetectorConfig) -> None:
         super().__init__()
-        self.cfg = ModelConfig.from_spec(model)
+        self.cfg = DetectorConfig.from_spec(model)
 
     def forward(
         self, outputs: Outputs, targets: Targets, num_boxes: float | Tensor | None = None
@@ -142,7 +142,7 @@ class Criterion(nn.Module):
 
 
 def _matched_sums(
-    predictions: Predictions, targets: Padded, queries: Tensor, alpha: float
+    predictions: Predictions, targets: PaddedTargets, queries: Tensor, alpha: float
 ) -> Tensor:
     """Return float32[3, g], the summed terms of predictions [g, b, q, …] given their match."""
     g, b, q, c = predictions.logits.shape

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from dino_trainer.model.boxes import cxcywh_to_xyxy, generalized_iou
-from dino_trainer.model.targets import Padded, Targets, from_host
+from dino_trainer.model.targets import PaddedTargets, Targets, from_host
 
 # Stands for a cost that is not a number. The assignment then means nothing, but the loss is not
 # a number either, and that is what the training loop reports.
@@ -56,7 +56,7 @@ def match(
 def pairing_cost(
     logits: Tensor,
     boxes: Tensor,
-    targets: Padded,
+    targets: PaddedTargets,
     costs: tuple[float, float, float],
     alpha: float,
 ) -> Tensor:

@@ -24,7 +24,7 @@ def from_host(values: np.ndarray, device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Padded:
+class PaddedTargets:
     """Targets as one row per image; rows are filled up with zeros where ``valid`` is False."""
 
     labels: Tensor  # int64[b, m]
@@ -85,14 +85,14 @@ class Targets:
         return Targets(self.labels.pin_memory(), self.boxes.pin_memory(), self.counts)
 
     @cached_property
-    def padded(self) -> Padded:
+    def padded(self) -> PaddedTargets:
         """The targets as [b, m] rows."""
         rows, valid = self._rows()
         index = from_host(rows, self.labels.device)
         keep = from_host(valid, self.labels.device)
         if self.total == 0:
-            return Padded(index, self.boxes.new_zeros((*index.shape, 4)), keep)
-        return Padded(
+            return PaddedTargets(index, self.boxes.new_zeros((*index.shape, 4)), keep)
+        return PaddedTargets(
             labels=self.labels[index] * keep, boxes=self.boxes[index] * keep[..., None], valid=keep
         )
 

@@ -16,7 +16,7 @@ from dino_api.experiment.model import STRUCTURE
 from dino_api.result import ModelFile
 from dino_trainer.errors import invalid_spec
 from dino_trainer.spec.micro_batch import micro_batch_size
-from dino_trainer.spec.sections import Resized, batch_size_of
+from dino_trainer.spec.sections import ResizedSection, batch_size_of
 
 if TYPE_CHECKING:
     import torch
@@ -173,7 +173,7 @@ def _that_fits(batch: int, info: ModelInfo) -> int:
 
 def _asked_size(section: object) -> tuple[int, int] | None:
     """(height, width)"""
-    if not isinstance(section, Resized):
+    if not isinstance(section, ResizedSection):
         return None
     width, height = section.input_width, section.input_height
     if width is None and height is None:

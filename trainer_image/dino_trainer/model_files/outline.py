@@ -129,7 +129,7 @@ def _of_checkpoint(file: BinaryIO, model: ModelFile) -> ModelInfo | None:
     return ModelInfo(precise, spec, names, None, None, spec.model.num_select)
 
 
-class _LeftOut:
+class _Placeholder:
     """Stands for tensors, and for all that is no plain value."""
 
     def __init__(self, *_: Any, **__: Any) -> None: ...
@@ -149,7 +149,7 @@ class _Words(pickle.Unpickler):
 
     def find_class(self, module: str, name: str, /) -> Any:
         """Never imports."""
-        return OrderedDict if (module, name) == ("collections", "OrderedDict") else _LeftOut
+        return OrderedDict if (module, name) == ("collections", "OrderedDict") else _Placeholder
 
     def persistent_load(self, _: Any, /) -> Any:
         """The numbers of a tensor stay where they are."""

@@ -35,7 +35,7 @@ _DIGEST = re.compile(r"-([0-9a-f]{8,64})\.pth$")
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedWeights:
     """The weights of one backbone. urls: where they lie, to be tried in this order. licence: as
     their library names it; empty where it does not."""
 
@@ -48,7 +48,7 @@ class Published:
         return f"{self.backbone.replace('/', '_')}{Path(url).suffix}"
 
 
-def published(backbone: str) -> Published:
+def published(backbone: str) -> PublishedWeights:
     """Where the weights of `model.backbone` are published. Raises InvalidSpec where nowhere."""
     try:
         check_backbone(backbone)
@@ -64,15 +64,15 @@ def published(backbone: str) -> Published:
     return _of_timm(backbone)
 
 
-def _of_torchvision(backbone: str) -> Published:
+def _of_torchvision(backbone: str) -> PublishedWeights:
     """Those of the first recipe, which published detectors start from."""
     from torchvision.models import get_model_weights
 
     weights = get_model_weights(backbone.replace("_", ""))["IMAGENET1K_V1"]
-    return Published(backbone, (weights.url,), "bsd-3-clause")
+    return PublishedWeights(backbone, (weights.url,), "bsd-3-clause")
 
 
-def _of_timm(backbone: str) -> Published:
+def _of_timm(backbone: str) -> PublishedWeights:
     from timm.models import get_pretrained_cfg
 
     name = recipe_of(backbone).timm
@@ -87,10 +87,10 @@ def _of_timm(backbone: str) -> Published:
     if config is None or not urls:
         remedy = "Name weights of your own in model.pretrained_backbone_path, or another backbone."
         raise invalid_spec(f"timm knows no published weights of {backbone}.", remedy)
-    return Published(backbone, tuple(urls), config.license or "")
+    return PublishedWeights(backbone, tuple(urls), config.license or "")
 
 
-def fetch_published(weights: Published, folder: Path) -> Path:
+def fetch_published(weights: PublishedWeights, folder: Path) -> Path:
     """Copies them into `folder`; returns the file.
 
     Raises:
@@ -103,12 +103,12 @@ def fetch_published(weights: Published, folder: Path) -> Path:
             with named(path), replacing(path) as aside:
                 _download(url, aside)
             return path
-        except _Missed as error:
+        except _DownloadError as error:
             failed.append(f"{url} ({error})")
     raise _unreachable(weights, failed)
 
 
-class _Missed(Exception):
+class _DownloadError(Exception):
     """Nothing came, or not what was published. Not an OSError: the disk is not to blame."""
 
 
@@ -118,7 +118,7 @@ def _download(url: str, path: Path) -> None:
             out.write(block)
     digest = _DIGEST.search(url)
     if digest and not sha256_of(path).startswith(digest[1]):
-        raise _Missed("what came has another SHA-256 than its name says")
+        raise _DownloadError("what came has another SHA-256 than its name says")
 
 
 def _blocks(url: str) -> Iterator[bytes]:
@@ -128,12 +128,12 @@ def _blocks(url: str) -> Iterator[bytes]:
             while block := answer.read(_BLOCK):
                 yield block
     except urllib.error.HTTPError as error:
-        raise _Missed(f"HTTP {error.code}") from error
+        raise _DownloadError(f"HTTP {error.code}") from error
     except (OSError, HTTPException) as error:
-        raise _Missed(str(getattr(error, "reason", "") or error)) from error
+        raise _DownloadError(str(getattr(error, "reason", "") or error)) from error
 
 
-def _unreachable(weights: Published, failed: Sequence[str]) -> TrainerError:
+def _unreachable(weights: PublishedWeights, failed: Sequence[str]) -> TrainerError:
     return TrainerError(
         FailureReason.STORAGE_UNAVAILABLE,
         f"The weights of {weights.backbone} cannot be fetched here: {'; '.join(failed)}.",

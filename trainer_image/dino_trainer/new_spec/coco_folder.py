@@ -40,7 +40,7 @@ _PROBES = 20
 
 
 @dataclass(frozen=True)
-class Split:
+class FolderSplit:
     """A data source: paths as a spec has them, and how many images and boxes it lists."""
 
     images: Path
@@ -50,7 +50,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Facts:
+class FolderFacts:
     """What a recipe depends on; all but `splits` is of the training images.
 
     classes: names by category id. size: width and height of the middle image, in pixels. alike:
@@ -58,7 +58,7 @@ class Facts:
     tenth is smaller than a square of this side, in pixels. flaws: entries that cannot be used.
     """
 
-    splits: Mapping[str, Split]
+    splits: Mapping[str, FolderSplit]
     classes: Mapping[int, str]
     size: tuple[int, int]
     alike: bool
@@ -78,7 +78,7 @@ def find_annotations(folder: Path) -> dict[str, Path]:
     return by_split or dict(_named_by_split(folder / "annotations")) or _single(folder)
 
 
-def read_facts(folder: Path, files: Mapping[str, Path]) -> Facts:
+def read_facts(folder: Path, files: Mapping[str, Path]) -> FolderFacts:
     """Reads the annotation files of `find_annotations`.
 
     Raises InvalidDataset for files that are not COCO, and where no split is for training.
@@ -146,7 +146,7 @@ def _single(folder: Path) -> dict[str, Path]:
     return {}
 
 
-def _read(folder: Path, split: str, file: Path, flaws: list[Flaw]) -> tuple[Split, Entries]:
+def _read(folder: Path, split: str, file: Path, flaws: list[Flaw]) -> tuple[FolderSplit, Entries]:
     document = read_json(file)
     names = outline_of(document, file).file_names
     place = _folder_of(folder, split, file, names)
@@ -162,7 +162,7 @@ def _read(folder: Path, split: str, file: Path, flaws: list[Flaw]) -> tuple[Spli
             f"{file} lists no image that can be used: {flaws[0].message}",
             data_rule(flaws[0].rule).remedy,
         )
-    return Split(images, file, len(entries.file_names), len(entries.boxes)), entries
+    return FolderSplit(images, file, len(entries.file_names), len(entries.boxes)), entries
 
 
 def _folder_of(folder: Path, split: str, file: Path, names: Sequence[str]) -> Path | None:
@@ -208,7 +208,7 @@ def _image_folders(folder: Path, split: str, file: Path) -> Iterator[Path]:
     yield from (place for place in dict.fromkeys(places) if place.is_dir())
 
 
-def _facts(splits: Mapping[str, Split], read: Sequence[Entries], flaws: int) -> Facts:
+def _facts(splits: Mapping[str, FolderSplit], read: Sequence[Entries], flaws: int) -> FolderFacts:
     train = read[list(splits).index(TRAIN)]
     classes = {id: name for entries in reversed(read) for id, name in entries.categories.items()}
     if not classes:
@@ -222,7 +222,7 @@ def _facts(splits: Mapping[str, Split], read: Sequence[Entries], flaws: int) -> 
     sides = np.sqrt(np.clip(train.boxes[:, 2:], 0, None).prod(axis=1))
     counts = np.bincount(train.images, minlength=1)
     height = float(np.median(sizes[:, 1]))
-    return Facts(
+    return FolderFacts(
         splits=splits,
         classes=dict(sorted(classes.items())),
         size=(round(height * middle), round(height)),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from dino_api.experiment.model import SHIPPED_BACKBONE
 from dino_api.tokens import count
 from dino_trainer.machine.inventory import Machine
-from dino_trainer.new_spec.coco_folder import TRAIN, Facts
+from dino_trainer.new_spec.coco_folder import TRAIN, FolderFacts
 
 _GIB = 1 << 30
 _MULTIPLE = 32
@@ -60,7 +60,7 @@ class Recipe:
     num_gpus: int
 
 
-def recipe_for(facts: Facts, machine: Machine) -> Recipe:
+def recipe_for(facts: FolderFacts, machine: Machine) -> Recipe:
     """The settings for these facts on that machine."""
     images, size = facts.splits[TRAIN].count, _size(facts, machine)
     levels = _levels(facts, machine, size)
@@ -93,7 +93,7 @@ def recipe_for(facts: Facts, machine: Machine) -> Recipe:
     )
 
 
-def _size(facts: Facts, machine: Machine) -> tuple[int, int]:
+def _size(facts: FolderFacts, machine: Machine) -> tuple[int, int]:
     """Height and width, in steps of 32: no more pixels than the images have or the machine takes,
     but up to four times as many where boxes would be too small to be seen."""
     width, height = facts.size
@@ -116,17 +116,17 @@ def _stepped(side: float) -> int:
     return max(2 * _MULTIPLE, round(side / _MULTIPLE) * _MULTIPLE)
 
 
-def shrunk(facts: Facts, size: tuple[int, int]) -> float:
+def shrunk(facts: FolderFacts, size: tuple[int, int]) -> float:
     """By how much images become smaller: 0.5 for half of each side."""
     return math.sqrt(size[0] * size[1] / (facts.size[0] * facts.size[1]))
 
 
-def _levels(facts: Facts, machine: Machine, size: tuple[int, int]) -> tuple[int, ...]:
+def _levels(facts: FolderFacts, machine: Machine, size: tuple[int, int]) -> tuple[int, ...]:
     fine = 0 < facts.small_side * shrunk(facts, size) < _FINE_SIDE
     return (1, 2, 3, 4) if machine.gpus or fine else (2, 3, 4)
 
 
-def _queries(facts: Facts, levels: tuple[int, ...], size: tuple[int, int]) -> int:
+def _queries(facts: FolderFacts, levels: tuple[int, ...], size: tuple[int, int]) -> int:
     """Three for each object of the fullest image, as far as the image has places for them."""
     wanted = min(900, max(100, math.ceil(3 * facts.most_boxes / 100) * 100))
     return min(wanted, int(count(SHIPPED_BACKBONE, levels, *size)))
@@ -158,6 +158,6 @@ def _workers(machine: Machine) -> int:
     return min(8, max(1, machine.cores - 1)) if machine.gpus else 1
 
 
-def _sided(facts: Facts) -> bool:
+def _sided(facts: FolderFacts) -> bool:
     """Whether names of classes say that a mirrored one is another: digits, letters, sides."""
     return any(_HAS_A_SIDE.search(name.replace("_", " ")) for name in facts.classes.values())

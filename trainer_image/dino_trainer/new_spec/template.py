@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from dino_trainer.machine.inventory import Machine
-from dino_trainer.new_spec.coco_folder import TEST, TRAIN, VALIDATION, Facts, Split
+from dino_trainer.new_spec.coco_folder import TEST, TRAIN, VALIDATION, FolderFacts, FolderSplit
 from dino_trainer.new_spec.recipe import Recipe, shrunk
 
 _SHOWN = 20
@@ -75,7 +75,9 @@ train:
 """  # noqa: E501 (lines of the spec)
 
 
-def spec_text(facts: Facts, recipe: Recipe, machine: Machine, folder: Path, output: Path) -> str:
+def spec_text(
+    facts: FolderFacts, recipe: Recipe, machine: Machine, folder: Path, output: Path
+) -> str:
     """The whole file. output: its own path, which the first lines name."""
     values = {
         **vars(recipe),
@@ -96,7 +98,7 @@ def spec_text(facts: Facts, recipe: Recipe, machine: Machine, folder: Path, outp
     return _TEMPLATE.format(**values)
 
 
-def _of_data(facts: Facts, recipe: Recipe) -> Mapping[str, object]:
+def _of_data(facts: FolderFacts, recipe: Recipe) -> Mapping[str, object]:
     return {
         "sources": _sources(facts.splits),
         "num_classes": facts.num_classes,
@@ -131,7 +133,7 @@ def in_words(machine: Machine) -> str:
     return f"{host} and {many}{_plain(first.name)} with {first.memory / _GIB:.0f} GiB"
 
 
-def _sources(splits: Mapping[str, Split]) -> str:
+def _sources(splits: Mapping[str, FolderSplit]) -> str:
     text = ""
     for name, key in _SOURCES.items():
         split = splits.get(name)
@@ -152,7 +154,7 @@ def _classes(classes: Mapping[int, str]) -> str:
     return "".join(f"    # {line}\n" for line in lines)
 
 
-def _why_size(facts: Facts, recipe: Recipe) -> str:
+def _why_size(facts: FolderFacts, recipe: Recipe) -> str:
     width, height = facts.size
     form = (
         "Most are" if facts.alike else "They differ in form, and are stretched; the middle one is"

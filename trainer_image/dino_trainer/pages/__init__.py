@@ -17,7 +17,7 @@ from dino_trainer.pages.gallery import Gallery
 
 
 @dataclass(frozen=True)
-class Head:
+class PageHead:
     """What every page begins with. title: of the window. facts: the numbers that matter most.
 
     verdict: what came out, in a sentence or two. good: whether that is as it should be.
@@ -31,7 +31,7 @@ class Head:
     facts: Sequence[tuple[str, str]] = ()
 
 
-def render(template: str, head: Head, gallery: Gallery | None = None, **facts: object) -> str:
+def render(template: str, head: PageHead, gallery: Gallery | None = None, **facts: object) -> str:
     """The page of `templates/<template>.html`. A fact that it lacks is an error."""
     given = {"page": head, "gallery": gallery or Gallery(), "outline": []}
     return _environment().get_template(f"{template}.html").render(given, **facts)

@@ -82,7 +82,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class CurvePath:
     """A curve on the drawing. path: of its line. points: (x, y, text)."""
 
     curve: Curve
@@ -138,15 +138,15 @@ class Plot:
         return [(self.at(self.x.low, value)[1], text) for value, text in self.y.marked()]
 
     @property
-    def drawn(self) -> list[Drawn]:
+    def drawn(self) -> list[CurvePath]:
         """The curves, in their order."""
         return [self._drawn(curve) for curve in self.curves]
 
-    def _drawn(self, curve: Curve) -> Drawn:
+    def _drawn(self, curve: Curve) -> CurvePath:
         places = [self.at(x, y) for x, y in zip(curve.xs, curve.ys, strict=True)]
         texts = curve.texts or [curve.name] * len(places)
         points = [(*place, text) for place, text in zip(places, texts, strict=True)]
-        return Drawn(curve, line_through(places, curve.step), points if curve.points else ())
+        return CurvePath(curve, line_through(places, curve.step), points if curve.points else ())
 
     @property
     def bars(self) -> list[Column]:

@@ -12,10 +12,10 @@ from dino_trainer.data.coco_file import form_of
 from dino_trainer.data.scorable import LARGEST_AREA
 from dino_trainer.data.thousandths import are_thousandths
 from dino_trainer.preflight.findings import Findings
-from dino_trainer.preflight.sources import Source, Split
+from dino_trainer.preflight.sources import PreflightSource, PreflightSplit
 
 
-def check_source(source: Source, findings: Findings) -> None:
+def check_source(source: PreflightSource, findings: Findings) -> None:
     """All that one file shows without looking at another, or at an image."""
     _boxes(source, findings)
     rule = form_of(source.entries)
@@ -27,13 +27,13 @@ def check_source(source: Source, findings: Findings) -> None:
     findings.add_places("image-size-read", measured, source.image, source.at_images(measured))
 
 
-def _thousandths(source: Source) -> bool:
+def _thousandths(source: PreflightSource) -> bool:
     entries = source.entries
     judged = ~source.odd.flat
     return are_thousandths(entries.boxes[judged], entries.sizes[entries.images[judged]])
 
 
-def check_boxes_per_image(split: Split, queries: int, findings: Findings) -> None:
+def check_boxes_per_image(split: PreflightSplit, queries: int, findings: Findings) -> None:
     """Images with more boxes than the model has queries; crowds are not searched for."""
     for source in split.sources:
         counts = _per_image(source, source.objects & ~source.repeats)
@@ -42,7 +42,7 @@ def check_boxes_per_image(split: Split, queries: int, findings: Findings) -> Non
         findings.add_places("boxes-over-queries", examples, str, source.at_images(places))
 
 
-def check_detections(split: Split, most: int, key: str, findings: Findings) -> None:
+def check_detections(split: PreflightSplit, most: int, key: str, findings: Findings) -> None:
     """Images with more boxes of a class than are scored; `most`, by `key` of the spec."""
     for source in split.sources:
         kept = source.objects & ~source.repeats
@@ -58,7 +58,7 @@ def check_detections(split: Split, most: int, key: str, findings: Findings) -> N
         )
 
 
-def check_select(split: Split, select: int, findings: Findings) -> None:
+def check_select(split: PreflightSplit, select: int, findings: Findings) -> None:
     """Images with more boxes than the model gives detections of all classes."""
     for source in split.sources:
         counts = _per_image(source, source.objects & ~source.repeats)
@@ -67,17 +67,17 @@ def check_select(split: Split, select: int, findings: Findings) -> None:
         findings.add_places("boxes-over-select", examples, str, source.at_images(places))
 
 
-def boxes_per_image(source: Source) -> NDArray[np.int64]:
+def boxes_per_image(source: PreflightSource) -> NDArray[np.int64]:
     """Counts usable boxes of each image, without crowds."""
     return _per_image(source, source.objects)
 
 
-def _per_image(source: Source, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _per_image(source: PreflightSource, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
     images = source.entries.images[kept]
     return np.bincount(images, minlength=len(source.entries.file_names))
 
 
-def _boxes(source: Source, findings: Findings) -> None:
+def _boxes(source: PreflightSource, findings: Findings) -> None:
     entries, odd = source.entries, source.odd
     for id, mask in (
         ("box-flat", odd.flat),
@@ -95,7 +95,7 @@ def _boxes(source: Source, findings: Findings) -> None:
         findings.add_places(id, places.tolist(), source.box, source.at_boxes(places))
 
 
-def _names(source: Source, findings: Findings) -> None:
+def _names(source: PreflightSource, findings: Findings) -> None:
     _twice(source, findings)
     ids: dict[str, list[str]] = defaultdict(list)
     for id, name in source.entries.categories.items():
@@ -105,7 +105,7 @@ def _names(source: Source, findings: Findings) -> None:
     findings.add_all("category-name-repeats", examples)
 
 
-def _twice(source: Source, findings: Findings) -> None:
+def _twice(source: PreflightSource, findings: Findings) -> None:
     names = source.entries.file_names
     twice = {name for name, count in Counter(names).items() if count > 1}
     positions: dict[str, list[int]] = defaultdict(list)

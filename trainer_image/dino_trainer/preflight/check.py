@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dino_api.actions import ACTIONS, Data
+from dino_api.actions import ACTIONS, DatasetSplit
 from dino_api.experiment import DataSource, ExperimentSpec
 from dino_api.names import TRAINS, Action
 from dino_api.reported import shortened
@@ -35,7 +35,12 @@ from dino_trainer.preflight.model_data import (
 )
 from dino_trainer.preflight.named_models import check_made, check_named
 from dino_trainer.preflight.skipping import Skipping
-from dino_trainer.preflight.sources import Source, Split, StageOne, read_split_for_check
+from dino_trainer.preflight.sources import (
+    PreflightSource,
+    PreflightSplit,
+    StageOne,
+    read_split_for_check,
+)
 from dino_trainer.preflight.splits import (
     check_contents,
     check_eval_ids,
@@ -53,7 +58,7 @@ _LONGEST = 1000
 
 
 @dataclass(frozen=True)
-class Checked:
+class PreflightResult:
     """What was found.
 
     splits: by their order in the action, the one that it is about first; of a training without the
@@ -61,7 +66,7 @@ class Checked:
     """
 
     action: Action
-    splits: tuple[Split, ...]
+    splits: tuple[PreflightSplit, ...]
     findings: Findings
     num_classes: int | None
     pictures: int = 0
@@ -73,7 +78,7 @@ def check(
     say: Say,
     stop: threading.Event | None = None,
     action: Action = Action.TRAIN,
-) -> Checked:
+) -> PreflightResult:
     """Stages and checks everything.
 
     Raises TrainerError where the work cannot be done: no access, a full disk, a store away, a stop;
@@ -100,13 +105,13 @@ def check(
         _check_images(action, splits, look, findings)
     infer = spec.dataset.infer_data_sources
     pictures: list[Picture] = []
-    if Data.INFERENCE in ACTIONS[action].reads and infer:
+    if DatasetSplit.INFERENCE in ACTIONS[action].reads and infer:
         count = model.num_classes if model else spec.dataset.num_classes
         find = partial(find_pictures, into=into, say=say, stop=stop)
         pictures = check_pictures(infer, count, find, findings, say)
         check_tokens_of_pictures(spec, pictures, model, findings)
     classes = _num_classes(spec, splits, findings)
-    return Checked(action, splits, findings, classes, len(pictures))
+    return PreflightResult(action, splits, findings, classes, len(pictures))
 
 
 def _annotated(
@@ -116,7 +121,7 @@ def _annotated(
     wanted: Sequence[tuple[str, Sequence[DataSource]]],
     stage_one: StageOne,
     skipping: Skipping | None,
-) -> tuple[tuple[Split, ...], Findings]:
+) -> tuple[tuple[PreflightSplit, ...], Findings]:
     """The splits, and what their annotations show. skipping: as of `read_split_for_check`."""
     findings = Findings()
     read = partial(read_split_for_check, stage_one=stage_one, findings=findings, skipping=skipping)
@@ -137,7 +142,7 @@ def _to_write_anew(findings: Findings) -> bool:
 def _check_annotations(
     spec: ExperimentSpec,
     action: Action,
-    splits: Sequence[Split],
+    splits: Sequence[PreflightSplit],
     model: ModelInfo | None,
     findings: Findings,
 ) -> None:
@@ -163,8 +168,8 @@ def _check_annotations(
 
 def _check_images(
     action: Action,
-    splits: Sequence[Split],
-    look: Callable[[Source], None],
+    splits: Sequence[PreflightSplit],
+    look: Callable[[PreflightSource], None],
     findings: Findings,
 ) -> None:
     """The slow part: every image is opened. look: `check_files` of a source."""
@@ -180,28 +185,30 @@ def _sources(spec: ExperimentSpec, action: Action) -> list[tuple[str, Sequence[D
     data = spec.dataset
     by_part = {part: sources_of(data, part) for part in annotated(action)}
     if action in TRAINS and data.val_data_sources == data.train_data_sources:
-        by_part[Data.VALIDATION] = None
+        by_part[DatasetSplit.VALIDATION] = None
     return [(part.value, given or ()) for part, given in by_part.items() if given or _leads(part)]
 
 
-def _leads(part: Data) -> bool:
+def _leads(part: DatasetSplit) -> bool:
     """Whether a split is looked at even where none is given: all is about it."""
-    return part is Data.TRAIN
+    return part is DatasetSplit.TRAIN
 
 
-def _num_classes(spec: ExperimentSpec, splits: Sequence[Split], findings: Findings) -> int | None:
+def _num_classes(
+    spec: ExperimentSpec, splits: Sequence[PreflightSplit], findings: Findings
+) -> int | None:
     if findings.has("category-id-large"):
         return None
     largest = max(splits[0].categories, default=None) if splits else None
     return spec.dataset.num_classes or (largest and largest + 1)
 
 
-def _digest(split: Split) -> str:
+def _digest(split: PreflightSplit) -> str:
     """As of the data that the action reads."""
     return digest_of((source.staged for source in split.sources), split.skips)
 
 
-def dataset_status(checked: Checked) -> Dataset:
+def dataset_status(checked: PreflightResult) -> Dataset:
     """What the resource's status says about the data: that of the first split."""
     warnings = [shortened(one.message, _LONGEST) for one in checked.findings.warnings]
     if not checked.splits:

@@ -15,7 +15,7 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.pages.gallery import Gallery, GalleryPicture
 from dino_trainer.pages.marks import Mark, as_jpeg, corners_of, no_larger
 from dino_trainer.preflight.findings import Finding
-from dino_trainer.preflight.sources import Source, Split
+from dino_trainer.preflight.sources import PreflightSource, PreflightSplit
 
 # As many images of each finding, and as many in all; of each finding no more than these are read.
 MOST_PICTURED, _MOST, MOST_TRIED = 3, 60, 10
@@ -25,13 +25,13 @@ _MEANT, _OTHER = (230, 159, 0), (86, 180, 233)
 class _Place(NamedTuple):
     """An image, and which boxes of its source a finding is about."""
 
-    source: Source
+    source: PreflightSource
     position: int
     boxes: NDArray[np.int64]
 
 
 def example_pictures(
-    findings: Sequence[Finding], splits: Sequence[Split], stop: threading.Event
+    findings: Sequence[Finding], splits: Sequence[PreflightSplit], stop: threading.Event
 ) -> Gallery:
     """The first images of each finding that can be read; those of errors come first.
 
@@ -50,7 +50,7 @@ def example_pictures(
     return Gallery(shown)
 
 
-def _places(finding: Finding, sources: dict[str, Source]) -> Iterator[_Place]:
+def _places(finding: Finding, sources: dict[str, PreflightSource]) -> Iterator[_Place]:
     seen: set[tuple[str, int]] = set()
     for places in finding.places:
         source, images = sources.get(places.at.source), places.those(places.at.images)

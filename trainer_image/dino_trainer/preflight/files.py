@@ -7,10 +7,10 @@ from collections import defaultdict
 from dino_trainer.data.source_facts import Looking
 from dino_trainer.preflight.findings import Findings
 from dino_trainer.preflight.grouped_flaws import add_names
-from dino_trainer.preflight.sources import Source
+from dino_trainer.preflight.sources import PreflightSource
 
 
-def check_files(source: Source, looking: Looking, findings: Findings) -> None:
+def check_files(source: PreflightSource, looking: Looking, findings: Findings) -> None:
     """Looks into every image of a source, and fills `source.facts` where that is not done yet."""
     names = source.entries.file_names
     source.facts = source.facts or looking.facts_of(source.staged, source.entries)
@@ -31,7 +31,7 @@ def check_files(source: Source, looking: Looking, findings: Findings) -> None:
     findings.add_all("image-unreadable", named, source.at)
 
 
-def _missing(source: Source, absent: list[str], findings: Findings) -> None:
+def _missing(source: PreflightSource, absent: list[str], findings: Findings) -> None:
     """Also those that lack a size, too: what is wrong with the names is one cause for both."""
     names = [*absent, *(flaw.name for flaw in source.flaws.of("image-missing"))]
     named = [(f"{source.name} {name}", name) for name in names]

@@ -13,7 +13,7 @@ from dino_trainer.inference.classmap import names_by_label, read_lines
 from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.preflight.findings import Findings
 from dino_trainer.preflight.places import At
-from dino_trainer.preflight.sources import Split
+from dino_trainer.preflight.sources import PreflightSplit
 from dino_trainer.scoring.classes import both_lists, listed, named_classes, otherwise_named
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.store import Say
@@ -25,7 +25,10 @@ _LISTED = 5
 
 
 def check_given(
-    spec: ExperimentSpec, splits: Sequence[Split], model: ModelInfo | None, findings: Findings
+    spec: ExperimentSpec,
+    splits: Sequence[PreflightSplit],
+    model: ModelInfo | None,
+    findings: Findings,
 ) -> None:
     """Categories that the model does not have, and calibration with hardly any images.
 
@@ -40,7 +43,10 @@ def check_given(
 
 
 def check_known_categories(
-    splits: Sequence[Split], model: ModelInfo | None, classes: int | None, findings: Findings
+    splits: Sequence[PreflightSplit],
+    model: ModelInfo | None,
+    classes: int | None,
+    findings: Findings,
 ) -> None:
     """Categories beyond those of the model. classes: how many it has, if its file does not say."""
     has = f": {listed(named, _LISTED)}" if model and (named := named_classes(model)) else ""
@@ -56,7 +62,7 @@ def check_known_categories(
         findings.add_all("class-unknown", unknown, At(one.name))
 
 
-def check_names(scored: Split, model: ModelInfo, findings: Findings) -> None:
+def check_names(scored: PreflightSplit, model: ModelInfo, findings: Findings) -> None:
     """Checks the split whose score counts, or that is learned from: elsewhere names say nothing."""
     if other := otherwise_named(model, scored.categories):
         first = other[0]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dino_api.names import TRAINS
-from dino_trainer.pages import Head, render
+from dino_trainer.pages import PageHead, render
 from dino_trainer.pages.gallery import Gallery
 from dino_trainer.pages.plot import columns
 from dino_trainer.preflight.examples import MOST_PICTURED
@@ -21,7 +21,7 @@ def preflight_page(report: Mapping[str, Any], sheet: bytes | None, gallery: Gall
     counts = (("errors", errors), ("warnings", len(findings) - errors), ("classes", len(classes)))
     return render(
         "preflight",
-        Head(
+        PageHead(
             "dino preflight",
             "Data of this training" if action in TRAINS else "Data",
             _verdict(action, errors, len(findings) - errors),

@@ -15,14 +15,14 @@ from dino_trainer.data.random_streams import AUGMENT, Draws
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.pages.marks import Mark, as_jpeg, class_colour, fitted, sheet_of
 from dino_trainer.preflight.annotations import boxes_per_image
-from dino_trainer.preflight.sources import Source, Split
+from dino_trainer.preflight.sources import PreflightSource, PreflightSplit
 
 SAMPLES = 12
 SAMPLE_COLUMNS = 4
 SAMPLE_CELL = (320, 240)
 
 
-def sample_sheet(spec: ExperimentSpec, split: Split, *, augmented: bool) -> bytes | None:
+def sample_sheet(spec: ExperimentSpec, split: PreflightSplit, *, augmented: bool) -> bytes | None:
     """A JPEG of at most SAMPLES images; None where no image can be shown.
 
     augmented: each as training draws it in its first epoch, if `train.seed` is not negative; else
@@ -34,7 +34,7 @@ def sample_sheet(spec: ExperimentSpec, split: Split, *, augmented: bool) -> byte
     return as_jpeg(sheet_of(tiles, SAMPLE_COLUMNS, SAMPLE_CELL))
 
 
-def _tiles(spec: ExperimentSpec, split: Split, augmented: bool) -> Iterator[Image.Image]:
+def _tiles(spec: ExperimentSpec, split: PreflightSplit, augmented: bool) -> Iterator[Image.Image]:
     usable = list(_usable(split))
     chosen = np.linspace(0, len(usable) - 1, min(SAMPLES, len(usable))).round().astype(int)
     for index, source, position in (usable[place] for place in chosen):
@@ -45,7 +45,7 @@ def _tiles(spec: ExperimentSpec, split: Split, augmented: bool) -> Iterator[Imag
             continue  # one that cannot be read is a finding already
 
 
-def _usable(split: Split) -> Iterator[tuple[int, Source, int]]:
+def _usable(split: PreflightSplit) -> Iterator[tuple[int, PreflightSource, int]]:
     """Place in the split, source and position of images with boxes and without an error."""
     index = 0
     for source in split.sources:
@@ -60,7 +60,7 @@ def _usable(split: Split) -> Iterator[tuple[int, Source, int]]:
 
 
 def _drawn(
-    spec: ExperimentSpec, index: int | None, source: Source, position: int
+    spec: ExperimentSpec, index: int | None, source: PreflightSource, position: int
 ) -> tuple[ImageFile, transforms.Geometry]:
     """The file, and what becomes of it. index: of the image in training's order, None elsewhere."""
     width, height = source.entries.sizes[position].tolist()
@@ -77,7 +77,7 @@ def _drawn(
 def _tile(
     file: ImageFile,
     geometry: transforms.Geometry,
-    source: Source,
+    source: PreflightSource,
     position: int,
     names: dict[int, str],
 ) -> Image.Image:

@@ -14,7 +14,7 @@ from dino_api.names import FailureReason
 from dino_trainer.data.coco_entries import Entries, read_entries
 from dino_trainer.data.coco_file import Oddities, odd_boxes
 from dino_trainer.data.coco_json import NotCoco
-from dino_trainer.data.image_facts import Facts
+from dino_trainer.data.image_facts import ImageFacts
 from dino_trainer.data.nearby import Nearby
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.data.unreadable import SkipList
@@ -22,7 +22,7 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.preflight.findings import Advice, Findings
 from dino_trainer.preflight.grouped_flaws import GroupedFlaws
 from dino_trainer.preflight.places import At
-from dino_trainer.preflight.skipping import LeftOut, Skipping
+from dino_trainer.preflight.skipping import Omissions, Skipping
 
 # How a failure of staging reads as a finding. Others, such as a store that is away, end the run.
 AS_FINDING: Mapping[str, str] = {
@@ -33,7 +33,7 @@ StageOne = Callable[[DataSource], StagedSource]
 
 
 @dataclass
-class Source:
+class PreflightSource:
     """One source that could be read.
 
     split: the split that it is of. name: how examples call it (`train`, or `train[1]` where there
@@ -49,7 +49,7 @@ class Source:
     entries: Entries
     odd: Oddities
     flaws: GroupedFlaws
-    facts: list[Facts | None] = field(default_factory=list)
+    facts: list[ImageFacts | None] = field(default_factory=list)
     skips: SkipList | None = None
 
     @property
@@ -98,11 +98,11 @@ class Source:
 
 
 @dataclass
-class Split:
+class PreflightSplit:
     """Training or validation. complete: every source of it could be read, and has its images."""
 
     name: str
-    sources: list[Source]
+    sources: list[PreflightSource]
     complete: bool
 
     @cached_property
@@ -146,20 +146,20 @@ def read_split_for_check(
     stage_one: StageOne,
     findings: Findings,
     skipping: Skipping | None = None,
-) -> Split:
+) -> PreflightSplit:
     """Reads what can be read of a split; `findings` hears of the rest.
 
     skipping: how damaged images are left out; None: they are not.
 
     Raises TrainerError for what is no flaw of the data: no access, a full disk, a store away.
     """
-    read: list[Source] = []
+    read: list[PreflightSource] = []
     for number, source in enumerate(sources):
         label = name if len(sources) == 1 else f"{name}[{number}]"
         one = _read(GroupedFlaws(name, label), source, stage_one, findings, skipping)
         read += [one] if one else []
     whole = all(one.staged.digest for one in read)
-    return Split(name, read, complete=whole and len(read) == len(sources))
+    return PreflightSplit(name, read, complete=whole and len(read) == len(sources))
 
 
 def _read(
@@ -168,10 +168,10 @@ def _read(
     stage_one: StageOne,
     findings: Findings,
     skipping: Skipping | None,
-) -> Source | None:
+) -> PreflightSource | None:
     try:
         staged = stage_one(source)
-        left_out = skipping.of(staged, flaws.at, findings) if skipping else LeftOut()
+        left_out = skipping.of(staged, flaws.at, findings) if skipping else Omissions()
         entries = read_entries(staged.annotations, flaws.note, staged.images, left_out.names)
     except TrainerError as error:
         rule = AS_FINDING.get(error.reason)
@@ -184,7 +184,9 @@ def _read(
         return None
     facts = left_out.facts_of(len(entries.file_names))
     odd = odd_boxes(entries)
-    read = Source(flaws.split, flaws.label, staged, entries, odd, flaws, facts, left_out.skips)
+    read = PreflightSource(
+        flaws.split, flaws.label, staged, entries, odd, flaws, facts, left_out.skips
+    )
     positions = {id: place for place, id in enumerate(entries.image_ids)}
     flaws.add_to(findings, lambda name: read.nearby.hint(name), positions)
     return read

@@ -14,7 +14,7 @@ from dino_trainer.data.class_ids import beyond, class_in_words
 from dino_trainer.data.name_forms import apart
 from dino_trainer.preflight.findings import MOST_EXAMPLES, Advice, Findings
 from dino_trainer.preflight.places import NOWHERE, At
-from dino_trainer.preflight.sources import Source, Split
+from dino_trainer.preflight.sources import PreflightSource, PreflightSplit
 
 RARE = 100
 # What a split may have instead of boxes, and what to do about it; "" is what the rule says.
@@ -28,7 +28,7 @@ _INSTEAD = (
 )
 
 
-def check_splits(splits: Sequence[Split], findings: Findings) -> None:
+def check_splits(splits: Sequence[PreflightSplit], findings: Findings) -> None:
     """What the annotations of any action's data can have."""
     for split in splits:
         _shared_ids(split, findings)
@@ -37,14 +37,17 @@ def check_splits(splits: Sequence[Split], findings: Findings) -> None:
     _categories(splits, findings)
 
 
-def check_contents(splits: Sequence[Split], findings: Findings) -> None:
+def check_contents(splits: Sequence[PreflightSplit], findings: Findings) -> None:
     """What only the images themselves show."""
     for split in splits:
         _repeated_images(split, findings)
 
 
 def check_training(
-    spec: ExperimentSpec, train: Split, validation: Split | None, findings: Findings
+    spec: ExperimentSpec,
+    train: PreflightSplit,
+    validation: PreflightSplit | None,
+    findings: Findings,
 ) -> None:
     """validation: None where training data is scored, too."""
     _class_count(spec, train, findings)
@@ -54,7 +57,7 @@ def check_training(
         findings.add("validation-omitted")
 
 
-def class_counts(split: Split) -> Counter[int]:
+def class_counts(split: PreflightSplit) -> Counter[int]:
     """Usable boxes by category id, crowds left out."""
     counts: Counter[int] = Counter()
     for source in split.sources:
@@ -70,7 +73,7 @@ def images_per_step(spec: ExperimentSpec) -> int:
     return spec.dataset.batch_size * train.accumulate_grad_batches * processes * train.num_nodes
 
 
-def _shared_ids(split: Split, findings: Findings) -> None:
+def _shared_ids(split: PreflightSplit, findings: Findings) -> None:
     owners: dict[int, str] = {}
     for source in split.sources:
         shared, examples = [], []
@@ -82,13 +85,13 @@ def _shared_ids(split: Split, findings: Findings) -> None:
         findings.add_places("image-id-shared", examples, str, source.at_images(shared))
 
 
-def _empty_images(split: Split, findings: Findings) -> None:
+def _empty_images(split: PreflightSplit, findings: Findings) -> None:
     for source in split.sources:
         places = np.flatnonzero(source.odd.empty).tolist()
         findings.add_places("image-empty", places, source.image, source.at_images(places))
 
 
-def _boxless(split: Split, findings: Findings) -> None:
+def _boxless(split: PreflightSplit, findings: Findings) -> None:
     """A split without a box, and what there is instead; files without annotations are told."""
     if split.objects or any(source.flaws.of("no-boxes") for source in split.sources):
         return
@@ -104,19 +107,19 @@ def _boxless(split: Split, findings: Findings) -> None:
     findings.add("no-boxes", example, advice=Advice(remedy), at=At(split.name))
 
 
-def _contents(split: Split) -> Iterator[tuple[str, str]]:
+def _contents(split: PreflightSplit) -> Iterator[tuple[str, str]]:
     """Digest and name of every image that could be read."""
     for source in split.sources:
         yield from ((digest, source.image(place)) for place, digest in _digests(source))
 
 
-def _digests(source: Source) -> Iterator[tuple[int, str]]:
+def _digests(source: PreflightSource) -> Iterator[tuple[int, str]]:
     for position, facts in enumerate(source.facts):
         if facts and facts.digest:
             yield position, facts.digest
 
 
-def _repeated_images(split: Split, findings: Findings) -> None:
+def _repeated_images(split: PreflightSplit, findings: Findings) -> None:
     first: dict[str, str] = {}
     for source in split.sources:
         repeated, examples = [], []
@@ -130,14 +133,14 @@ def _repeated_images(split: Split, findings: Findings) -> None:
         findings.add_places("image-repeats", examples, str, source.at_images(repeated))
 
 
-def check_leakage(train: Split, validation: Split, findings: Findings) -> None:
+def check_leakage(train: PreflightSplit, validation: PreflightSplit, findings: Findings) -> None:
     """Images that are trained on and scored."""
     seen = dict(_contents(train))
     both = [(seen[digest], name) for digest, name in _contents(validation) if digest in seen]
     findings.add_places("leakage", both, " = ".join)
 
 
-def _categories(splits: Sequence[Split], findings: Findings) -> None:
+def _categories(splits: Sequence[PreflightSplit], findings: Findings) -> None:
     sources = [source for split in splits for source in split.sources]
     names: dict[int, dict[str, str]] = defaultdict(dict)
     for source in sources:
@@ -173,7 +176,7 @@ def _gaps(known: Set[int], findings: Findings) -> None:
         findings.add("category-gaps", count=gaps - MOST_EXAMPLES)
 
 
-def _lists_differ(splits: Sequence[Split], numbers: list[int], findings: Findings) -> None:
+def _lists_differ(splits: Sequence[PreflightSplit], numbers: list[int], findings: Findings) -> None:
     """Ids that a whole split does not list have a place of their own: no box of it has them."""
     sources = [source for split in splits for source in split.sources]
     lists = [split.categories for split in splits if split.sources]
@@ -189,14 +192,16 @@ def _lists_differ(splits: Sequence[Split], numbers: list[int], findings: Finding
         findings.add_places("category-lists-differ", examples, str, at)
 
 
-def _class_count(spec: ExperimentSpec, train: Split, findings: Findings) -> None:
+def _class_count(spec: ExperimentSpec, train: PreflightSplit, findings: Findings) -> None:
     asked, largest = spec.dataset.num_classes, max(train.categories, default=0)
     if asked is not None and asked <= largest:
         example = f"{asked} asked for, the largest id is {largest}, which takes {largest + 1}"
         findings.add("class-count", example, at=At(train.name))
 
 
-def check_eval_ids(spec: ExperimentSpec, splits: Sequence[Split], findings: Findings) -> None:
+def check_eval_ids(
+    spec: ExperimentSpec, splits: Sequence[PreflightSplit], findings: Findings
+) -> None:
     """Classes to score that the scored data, the last split, does not have."""
     scored, asked = splits[-1], spec.dataset.eval_class_ids or ()
     unknown = [id for id in asked if id not in scored.categories]
@@ -209,7 +214,7 @@ def check_eval_ids(spec: ExperimentSpec, splits: Sequence[Split], findings: Find
         findings.add("eval-class-boxless", example, at=at)
 
 
-def _listed_elsewhere(id: int, splits: Sequence[Split]) -> str:
+def _listed_elsewhere(id: int, splits: Sequence[PreflightSplit]) -> str:
     """` ('cell' in train, not in validation)`, where another split has it."""
     scored = splits[-1].name
     for split in splits[:-1]:
@@ -218,17 +223,21 @@ def _listed_elsewhere(id: int, splits: Sequence[Split]) -> str:
     return ""
 
 
-def _enough(spec: ExperimentSpec, train: Split, findings: Findings) -> None:
+def _enough(spec: ExperimentSpec, train: PreflightSplit, findings: Findings) -> None:
     needed = images_per_step(spec)
     if train.listed < needed:
         example = f"{train.listed} images, {needed} a step"
         findings.add("too-few-images", example, at=At(train.name))
 
 
-def _class_counts(train: Split, validation: Split | None, findings: Findings) -> None:
+def _class_counts(
+    train: PreflightSplit, validation: PreflightSplit | None, findings: Findings
+) -> None:
     trained, names = class_counts(train), train.categories
 
-    def add(rule: str, split: Split, ids: list[int], describe: Callable[[int], str]) -> None:
+    def add(
+        rule: str, split: PreflightSplit, ids: list[int], describe: Callable[[int], str]
+    ) -> None:
         findings.add_places(rule, ids, describe, At(split.name, classes=ids))
 
     add("class-untrained", train, [id for id in names if not trained[id]], partial(_class, names))
@@ -245,6 +254,6 @@ def _class(names: Mapping[int, str], id: int) -> str:
     return f"{id} {names.get(id, '')}".strip()
 
 
-def digests(splits: Iterable[Split]) -> list[str]:
+def digests(splits: Iterable[PreflightSplit]) -> list[str]:
     """The digests of all sources, in order."""
     return [source.staged.digest for source in chain(*(split.sources for split in splits))]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_trainer.preflight.annotations import boxes_per_image
-from dino_trainer.preflight.sources import Split
+from dino_trainer.preflight.sources import PreflightSplit
 from dino_trainer.preflight.splits import class_counts
 
 # Square roots of areas in pixels. 32 and 96 are where COCO's small, medium and large part.
@@ -17,12 +17,12 @@ SIZE_EDGES = (0, 8, 16, 32, 64, 96, 192, 384, 768)
 COUNT_EDGES = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200)
 
 
-def dataset_statistics(splits: Sequence[Split]) -> dict[str, Any]:
+def dataset_statistics(splits: Sequence[PreflightSplit]) -> dict[str, Any]:
     """Counts {"classes": […], "splits": {name: {"images", "boxes", "boxSizes", …}}}."""
     return {"classes": _classes(splits), "splits": {split.name: _split(split) for split in splits}}
 
 
-def skipped_images(splits: Sequence[Split]) -> list[dict[str, str]]:
+def skipped_images(splits: Sequence[PreflightSplit]) -> list[dict[str, str]]:
     """Each image that is left out: [{"source", "image", "why"}, …]."""
     return [
         {"source": source.name, "image": image.name, "why": image.why}
@@ -32,7 +32,7 @@ def skipped_images(splits: Sequence[Split]) -> list[dict[str, str]]:
     ]
 
 
-def _classes(splits: Sequence[Split]) -> list[dict[str, Any]]:
+def _classes(splits: Sequence[PreflightSplit]) -> list[dict[str, Any]]:
     names: dict[int, str] = {}
     for split in splits:
         names = {**split.categories, **names}
@@ -43,7 +43,7 @@ def _classes(splits: Sequence[Split]) -> list[dict[str, Any]]:
     ]
 
 
-def _split(split: Split) -> dict[str, Any]:
+def _split(split: PreflightSplit) -> dict[str, Any]:
     sides = [np.sqrt(np.prod(s.entries.boxes[s.odd.usable, 2:], axis=1)) for s in split.sources]
     counts = [boxes_per_image(source) for source in split.sources]
     return {

@@ -24,9 +24,9 @@ from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.preflight.findings import Advice, Findings
 from dino_trainer.preflight.given_model import Looker, lookers, looks_at_images
 from dino_trainer.preflight.places import NOWHERE, At
-from dino_trainer.preflight.sources import Split
+from dino_trainer.preflight.sources import PreflightSplit
 from dino_trainer.preflight.splits import images_per_step
-from dino_trainer.spec.sections import Resized, batch_size_of, section_of
+from dino_trainer.spec.sections import ResizedSection, batch_size_of, section_of
 from dino_trainer.token_count import level_shapes, token_counts, too_few
 
 RULE = "queries-over-tokens"
@@ -47,7 +47,7 @@ class _Batches(NamedTuple):
 def check_tokens(
     spec: ExperimentSpec,
     action: Action,
-    splits: Sequence[Split],
+    splits: Sequence[PreflightSplit],
     model: ModelInfo | None,
     findings: Findings,
 ) -> None:
@@ -117,7 +117,7 @@ def _batch(spec: ExperimentSpec, action: Action) -> int:
 def _fixed(spec: ExperimentSpec, action: Action) -> tuple[tuple[int, int], str] | None:
     """The one size of all images, and the key that says it."""
     section, augmentation = section_of(spec, action), spec.dataset.augmentation
-    if isinstance(section, Resized):
+    if isinstance(section, ResizedSection):
         height, width = section.input_height, section.input_width
         if height is not None and width is not None:
             return (height, width), f"{action.value}.input_height and input_width"
@@ -132,7 +132,9 @@ def _add_fixed(looker: Looker, size: tuple[int, int], key: str, findings: Findin
         _add(looker, f"all images, {_in_pixels(size)} by {key}, {wrong}", 1, NOWHERE, findings)
 
 
-def _add_scored(looker: Looker, splits: Sequence[Split], batch: int, findings: Findings) -> None:
+def _add_scored(
+    looker: Looker, splits: Sequence[PreflightSplit], batch: int, findings: Findings
+) -> None:
     for split in splits:
         config, sizes = looker.spec.dataset.augmentation, _sizes(split)
         if len(sizes):
@@ -148,7 +150,7 @@ def _drawn(config: AugmentationConfig, sizes: NDArray[np.int64]) -> NDArray[np.i
     return np.array(made, np.int64)[places.reshape(-1)]
 
 
-def _trained(spec: ExperimentSpec, split: Split) -> _Batches | None:
+def _trained(spec: ExperimentSpec, split: PreflightSplit) -> _Batches | None:
     """Batches of the first epochs; None where none can be too small, or there is none."""
     config, sizes = spec.dataset.augmentation, _sizes(split)
     step, batch = images_per_step(spec), spec.dataset.batch_size
@@ -196,7 +198,7 @@ def _cut(canvas: Canvas, drawn: NDArray[Any], images: NDArray[np.int64], batch: 
 
 
 def _add_batches(
-    looker: Looker, split: Split, batches: _Batches | None, key: str, findings: Findings
+    looker: Looker, split: PreflightSplit, batches: _Batches | None, key: str, findings: Findings
 ) -> None:
     """The images of batches that are too small, and the smallest of those."""
     if batches is None:
@@ -233,7 +235,7 @@ def _few(looker: Looker, batches: _Batches) -> _Few | None:
     return _Few(images, _in_pixels(size), _wrong(looker, size))
 
 
-def _sizes(split: Split) -> NDArray[np.int64]:
+def _sizes(split: PreflightSplit) -> NDArray[np.int64]:
     """int[n, 2], height and width of all images, as annotated."""
     parts = [source.entries.sizes[:, ::-1] for source in split.sources]
     return np.concatenate(parts) if parts else np.empty((0, 2), np.int64)

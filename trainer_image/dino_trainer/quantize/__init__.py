@@ -3,6 +3,6 @@
 Start at `quantize_onnx`. Which layers those are, and which must stay as they are, says `layers.py`.
 """
 
-from dino_trainer.quantize.static import QuantizationOptions, Quantized, quantize_onnx
+from dino_trainer.quantize.static import QuantizationOptions, QuantizationResult, quantize_onnx
 
-__all__ = ["QuantizationOptions", "Quantized", "quantize_onnx"]
+__all__ = ["QuantizationOptions", "QuantizationResult", "quantize_onnx"]

@@ -42,7 +42,7 @@ _ALLOWED = re.compile(
 
 
 @dataclass(frozen=True)
-class Chosen:
+class NodeSelection:
     """Nodes by name. layers: those with weights. activations: those between two of them.
 
     skipped: layers that a pattern of the user keeps in float32. early: the backbone's first ones,
@@ -60,7 +60,7 @@ class Chosen:
         return [*self.layers, *self.activations]
 
 
-def choose_layers(model: onnx.ModelProto, skip_names: Sequence[str], where: str) -> Chosen:
+def choose_layers(model: onnx.ModelProto, skip_names: Sequence[str], where: str) -> NodeSelection:
     """The nodes to quantize.
 
     model: with inferred shapes; where a height is not known, no layer counts as early.
@@ -77,7 +77,7 @@ def choose_layers(model: onnx.ModelProto, skip_names: Sequence[str], where: str)
             f"{where} has no layer left to quantize.",
             "Name a file that `dino export` made, and fewer quantize.skip_names.",
         )
-    return Chosen(
+    return NodeSelection(
         tuple(node.name for node in layers),
         tuple(node.name for node in _between(model, layers)),
         tuple(sorted(skipped)),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from dino_api import metric
-from dino_api.result import Comparison, Scored
-from dino_trainer.pages import Head, render
-from dino_trainer.quantize.static import Quantized
+from dino_api.result import ModelComparison, ScoredModel
+from dino_trainer.pages import PageHead, render
+from dino_trainer.quantize.static import QuantizationResult
 from dino_trainer.storage.byte_meter import human_bytes
 
 Layers = tuple[str, Sequence[str]]
@@ -24,7 +24,7 @@ _WHERE = {
 
 
 def layers_page(
-    verdict: str, passed: bool, comparison: Comparison, done: Quantized, on: str
+    verdict: str, passed: bool, comparison: ModelComparison, done: QuantizationResult, on: str
 ) -> str:
     """The whole page. on: what both were compared on."""
     chosen = done.chosen
@@ -43,15 +43,17 @@ def layers_page(
 
 
 def quantization_page(
-    verdict: str, passed: bool, comparison: Comparison, method: str, lists: Sequence[Layers]
+    verdict: str, passed: bool, comparison: ModelComparison, method: str, lists: Sequence[Layers]
 ) -> str:
     """A page on any quantization. method: how it was done. lists: empty ones are left out."""
-    head = Head("dino quantize", "Quantization", verdict, passed, facts=list(_facts(comparison)))
+    head = PageHead(
+        "dino quantize", "Quantization", verdict, passed, facts=list(_facts(comparison))
+    )
     done = method + _counted(comparison)
     return render("quantization", head, rows=list(_rows(comparison)), done=done, lists=lists)
 
 
-def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
+def _facts(comparison: ModelComparison) -> Iterator[tuple[str, str]]:
     """What it costs, and what it gains, where both are known."""
     one, other = comparison.reference, comparison.candidate
     if one.mAP is not None and other.mAP is not None:
@@ -68,12 +70,12 @@ def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
         yield "detections found again", f"{100 * comparison.matched:.1f} %"
 
 
-def _counted(comparison: Comparison) -> str:
+def _counted(comparison: ModelComparison) -> str:
     most = comparison.max_detections
     return f" The {most} best detections of a class in an image count." if most else ""
 
 
-def _rows(comparison: Comparison) -> Iterator[Row]:
+def _rows(comparison: ModelComparison) -> Iterator[Row]:
     """Of each number the texts of both, and how long their bars are."""
     one, other = comparison.reference, comparison.candidate
     yield ("number format", one.precision or "", other.precision or ""), ()
@@ -93,5 +95,5 @@ def _of_larger(*values: float | None) -> tuple[float, ...]:
     return tuple((one or 0) / largest for one in values) if largest else ()
 
 
-def _time(one: Scored) -> str:
+def _time(one: ScoredModel) -> str:
     return "" if one.latency_ms is None else f"{one.latency_ms:.1f}"

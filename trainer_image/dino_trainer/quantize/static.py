@@ -28,7 +28,7 @@ from dino_api.names import FailureReason
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.model_files.graph_metadata import HEADROOM, KEY_PREFIX, NOTE
 from dino_trainer.quantize import headroom
-from dino_trainer.quantize.layers import Chosen, choose_layers
+from dino_trainer.quantize.layers import NodeSelection, choose_layers
 from dino_trainer.quantize.library_warnings import quiet
 from dino_trainer.quantize.ranges import finite, ranges_of
 from dino_trainer.storage.files import named, replacing, sha256_of
@@ -37,10 +37,10 @@ _TYPES = ("Conv", "Gemm", "MatMul", "Relu", "Clip")
 
 
 @dataclass(frozen=True)
-class Quantized:
+class QuantizationResult:
     """What was done. images: that ranges were taken from."""
 
-    chosen: Chosen
+    chosen: NodeSelection
     images: int
     algorithm: str
     for_cpu: bool
@@ -81,7 +81,7 @@ def quantize_onnx(
     images: Iterable[NDArray[Any]],
     options: QuantizationOptions = DEFAULTS,
     where: str = "",
-) -> Quantized:
+) -> QuantizationResult:
     """Writes the quantized form of one ONNX file to another; one batch of images is held at a time.
 
     Args:
@@ -108,7 +108,7 @@ def quantize_onnx(
             f"Layers of {where} take values that are not numbers (NaN).",
             "Take a checkpoint from before its training diverged.",
         )
-    done = Quantized(chosen, count, options.algorithm, options.for_cpu)
+    done = QuantizationResult(chosen, count, options.algorithm, options.for_cpu)
     made = _with_nodes(model, chosen, ranges, options.for_cpu)
     _describe(made, model, done.note(sha256_of(onnx_path)))
     onnx.checker.check_model(made)
@@ -125,7 +125,7 @@ def refuse_quantized(model: onnx.ModelProto, where: str) -> None:
         )
 
 
-def _tensors(model: onnx.ModelProto, chosen: Chosen) -> set[str]:
+def _tensors(model: onnx.ModelProto, chosen: NodeSelection) -> set[str]:
     """What the chosen nodes read and write; weights are among them and do no harm."""
     names = set(chosen.all)
     nodes = [node for node in model.graph.node if node.name in names]
@@ -133,7 +133,7 @@ def _tensors(model: onnx.ModelProto, chosen: Chosen) -> set[str]:
 
 
 def _with_nodes(
-    model: onnx.ModelProto, chosen: Chosen, ranges: TensorsData, for_cpu: bool
+    model: onnx.ModelProto, chosen: NodeSelection, ranges: TensorsData, for_cpu: bool
 ) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)

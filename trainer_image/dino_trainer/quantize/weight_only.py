@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from dino_api.formats import PACKED
-from dino_api.result import Comparison
+from dino_api.result import ModelComparison
 from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model_files import checkpoint
@@ -111,7 +111,7 @@ def _rows(weight: Tensor) -> Tensor:
 
 
 def weights_page(
-    verdict: str, passed: bool, comparison: Comparison, done: QuantizedWeights, on: str
+    verdict: str, passed: bool, comparison: ModelComparison, done: QuantizedWeights, on: str
 ) -> str:
     """report.html. on: what both were compared on."""
     method = (

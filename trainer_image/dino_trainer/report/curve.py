@@ -13,14 +13,14 @@ LONGEST = 200
 EVALUATED = "Eval metrics generated."
 
 
-class Curve:
+class ValidationCurve:
     """Validation mAP50 by epoch: the latest 200, each epoch once."""
 
     def __init__(self, points: list[Validation] | None = None) -> None:
         self._points = points or []
 
     @classmethod
-    def of_status_file(cls, path: Path) -> Curve:
+    def of_status_file(cls, path: Path) -> ValidationCurve:
         """What earlier attempts noted in `status.json`; empty where there is none.
 
         A line that another program wrote, or that a full disk cut, is passed over.

@@ -16,7 +16,7 @@ from dino_api.names import STATUS_FILE, FailureReason
 from dino_api.result import Failure, Metrics, Progress, Result
 from dino_trainer.errors import TrainerError
 from dino_trainer.report.cluster import ProgressPush
-from dino_trainer.report.curve import EVALUATED, Curve
+from dino_trainer.report.curve import EVALUATED, ValidationCurve
 from dino_trainer.report.meter import NO_PARTS, LossParts
 from dino_trainer.report.status_file import Status, StatusFile
 from dino_trainer.report.terminal import Terminal, open_terminal
@@ -55,7 +55,7 @@ class Reporter:
         self._push = push
         self._termination_log = termination_log
         self._status = StatusFile(output.dir / STATUS_FILE)
-        self._curve = Curve.of_status_file(output.dir / STATUS_FILE)
+        self._curve = ValidationCurve.of_status_file(output.dir / STATUS_FILE)
         self._last = Progress(epochs=total_epochs)
         self._parts = NO_PARTS
         self._staging_seconds: float | None = None

@@ -17,7 +17,7 @@ from dino_trainer.storage.store import Say, Store
 _SCHEMA = 1
 
 
-class Listed(TypedDict):
+class ManifestEntry(TypedDict):
     """One file. sha256: hex. mtimeNs: of a local one."""
 
     sha256: str
@@ -29,7 +29,7 @@ class ManifestContent(TypedDict):
     """The whole file. specDigest: of whose files these are."""
 
     schema: int
-    files: Mapping[str, Listed]
+    files: Mapping[str, ManifestEntry]
     specDigest: NotRequired[str]
 
 
@@ -46,7 +46,7 @@ class Manifest:
         self._loaded: ManifestContent | None = None
 
     @property
-    def files(self) -> Mapping[str, Listed]:
+    def files(self) -> Mapping[str, ManifestEntry]:
         """What is listed, by name: never changed, only replaced."""
         return self._content()["files"]
 
@@ -55,19 +55,19 @@ class Manifest:
         """The digest of the spec whose files these are."""
         return self._content().get("specDigest")
 
-    def own(self, digest: str, files: Mapping[str, Listed]) -> None:
+    def own(self, digest: str, files: Mapping[str, ManifestEntry]) -> None:
         """Another owner and list, in memory: they are written with the next change."""
         with self._lock:
             self._loaded = {**self._content(), "specDigest": digest, "files": dict(files)}
 
-    def note(self, changes: Mapping[str, Listed | None]) -> None:
+    def note(self, changes: Mapping[str, ManifestEntry | None]) -> None:
         """Entries that are new, or None for those that are gone; in memory only."""
         with self._lock:
             files = {**self.files, **changes}
             known = {name: entry for name, entry in files.items() if entry is not None}
             self._loaded = {**self._content(), "files": known}
 
-    def write(self, changes: Mapping[str, Listed | None]) -> None:
+    def write(self, changes: Mapping[str, ManifestEntry | None]) -> None:
         """The same, and the file with it."""
         with self._lock:
             self.note(changes)

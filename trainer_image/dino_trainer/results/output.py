@@ -19,10 +19,10 @@ from dino_api.result import Artifact
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.results.published import PublishedFiles
 from dino_trainer.results.readback import confirm, doubt
-from dino_trainer.results.uploads import Job, Uploads
+from dino_trainer.results.uploads import Uploads, UploadTask
 from dino_trainer.storage.files import named, replacing
 from dino_trainer.storage.opening import open_store
-from dino_trainer.storage.store import Say, Stored, print_line
+from dino_trainer.storage.store import Say, StoredFile, print_line
 from dino_trainer.storage.uris import is_remote, local_path
 
 # Of a pod's 120 seconds of grace the rest is for the step, the checkpoint and the last words.
@@ -97,16 +97,16 @@ class Output:
             if name.startswith(SKIPPED_FILE):
                 self._published.erase(name)
 
-    def published(self) -> dict[str, Stored]:
+    def published(self) -> dict[str, StoredFile]:
         """What the manifest lists, by name."""
         files = self._published.manifest.files
-        return {n: Stored(self.uri(n), f["sha256"], f["bytes"]) for n, f in files.items()}
+        return {n: StoredFile(self.uri(n), f["sha256"], f["bytes"]) for n, f in files.items()}
 
     def exists(self, name: str) -> bool:
         """Whether `name` lies at its final place."""
         return self._store.exists(name)
 
-    def publish(self, name: str, previous: str = "") -> Stored:
+    def publish(self, name: str, previous: str = "") -> StoredFile:
         """Makes `dir/name` safe at its final place; the file itself stays.
 
         name: may hold folders. previous: the name that what is published there now is kept under.
@@ -136,7 +136,7 @@ class Output:
             return
         self._uploads.raise_failure()
         snapshot = self._uploads.snapshot(self.dir / name, copied=False)
-        job = Job(
+        job = UploadTask(
             lambda outdated: self._published.put(snapshot, name, previous, outdated), snapshot
         )
         self._uploads.put(name, job)
@@ -150,7 +150,7 @@ class Output:
             self.publish(name)
             return
         snapshot = self._uploads.snapshot(self.dir / name, copied=True)
-        job = Job(
+        job = UploadTask(
             lambda outdated: self._published.put(snapshot, name, "", outdated),
             snapshot,
             vital=False,
@@ -162,7 +162,7 @@ class Output:
         with named(self.dir / name):
             (self.dir / name).unlink(missing_ok=True)
         if self._published.remote:
-            self._uploads.put(name, Job(lambda _: self._published.erase(name), vital=False))
+            self._uploads.put(name, UploadTask(lambda _: self._published.erase(name), vital=False))
         elif name in self._published.manifest.files:
             self._published.manifest.write({name: None})
 

@@ -16,11 +16,11 @@ from threading import Event
 
 from dino_api.names import FailureReason
 from dino_trainer.errors import TrainerError
-from dino_trainer.results.manifest import Listed, Manifest
+from dino_trainer.results.manifest import Manifest, ManifestEntry
 from dino_trainer.results.readback import damaged
 from dino_trainer.storage.byte_meter import ByteMeter
 from dino_trainer.storage.files import named, sha256_of
-from dino_trainer.storage.store import Say, Store, Stored
+from dino_trainer.storage.store import Say, Store, StoredFile
 from dino_trainer.storage.uris import is_remote
 
 
@@ -36,7 +36,9 @@ class PublishedFiles:
         self.remote = is_remote(store.uri(""))
         self.manifest = Manifest(store, say)
 
-    def put(self, path: Path, name: str, previous: str, outdated: Event | None = None) -> Stored:
+    def put(
+        self, path: Path, name: str, previous: str, outdated: Event | None = None
+    ) -> StoredFile:
         """Publishes the content of `path` as `name`."""
         try:
             with named(path):
@@ -46,20 +48,20 @@ class PublishedFiles:
                     meter = ByteMeter(f"uploading {name}", size, self._say, outdated)
                     stored = self.store.upload(path, name, meter)
                 else:
-                    stored = Stored(self.store.uri(name), sha256_of(path), size)
+                    stored = StoredFile(self.store.uri(name), sha256_of(path), size)
                 self.manifest.write({**kept, name: self._listed(stored, path)})
         except TrainerError as error:
             where = f"{error.message} {name} is kept at {self.dir / name}."
             raise TrainerError(error.reason, where, error.remedy) from error
         return stored
 
-    def _listed(self, stored: Stored, path: Path) -> Listed:
-        entry: Listed = {"sha256": stored.sha256, "bytes": stored.bytes}
+    def _listed(self, stored: StoredFile, path: Path) -> ManifestEntry:
+        entry: ManifestEntry = {"sha256": stored.sha256, "bytes": stored.bytes}
         if not self.remote:
             entry["mtimeNs"] = path.stat().st_mtime_ns
         return entry
 
-    def _kept(self, name: str, previous: str) -> Mapping[str, Listed]:
+    def _kept(self, name: str, previous: str) -> Mapping[str, ManifestEntry]:
         """The entry of what was `name`, now as `previous`; none where that is not worth keeping."""
         entry = self.manifest.files.get(name)
         if entry is None:
@@ -100,7 +102,7 @@ class PublishedFiles:
             self.manifest.note({name: None})
         return fetched
 
-    def _checked_local(self, name: str, path: Path, expected: Listed | None) -> Path | None:
+    def _checked_local(self, name: str, path: Path, expected: ManifestEntry | None) -> Path | None:
         if expected is None or path.stat().st_mtime_ns != expected.get("mtimeNs"):
             # Replaced since: by a run that was killed before it could note it, or by its owner.
             return path
@@ -110,7 +112,7 @@ class PublishedFiles:
         self.reject(name)
         return None
 
-    def _downloaded(self, name: str, path: Path, expected: Listed | None) -> Path | None:
+    def _downloaded(self, name: str, path: Path, expected: ManifestEntry | None) -> Path | None:
         if not self.store.exists(name):
             return None
         aside = path.with_name(f".{path.name}.fetched")

@@ -24,7 +24,7 @@ from dino_trainer.storage.store import Say
 
 
 @dataclass
-class Job:
+class UploadTask:
     """One thing to do at the store.
 
     run: does it; may end with Preempted once the event that it is given is set.
@@ -52,8 +52,8 @@ class Uploads:
     def __init__(self, folder: Path, say: Say) -> None:
         self._folder, self._say = folder, say
         self._changed = threading.Condition()
-        self._waiting: dict[str, Job] = {}
-        self._running: tuple[str, Job] | None = None
+        self._waiting: dict[str, UploadTask] = {}
+        self._running: tuple[str, UploadTask] | None = None
         self._failure: TrainerError | None = None
         self._thread: threading.Thread | None = None
         self._count = 0
@@ -77,7 +77,7 @@ class Uploads:
             shutil.copyfile(path, snapshot)
         return snapshot
 
-    def put(self, name: str, job: Job) -> None:
+    def put(self, name: str, job: UploadTask) -> None:
         """Queues a job; one of its name that has not begun gives way to it."""
         with self._changed:
             if older := self._waiting.get(name):
@@ -130,7 +130,7 @@ class Uploads:
                 self._running = None
                 self._changed.notify_all()
 
-    def _run(self, name: str, job: Job) -> None:
+    def _run(self, name: str, job: UploadTask) -> None:
         """Does the job; keeps its failure for the training's thread, if that matters."""
         try:
             if not (job.vital and self._failure):

@@ -31,7 +31,7 @@ AT_50, AT_75 = 0, 5
 
 
 @dataclass(frozen=True)
-class Accumulated:
+class PrecisionRecall:
     """What pycocotools' accumulate() leaves, for boxes of all sizes and the most detections.
 
     precision: float64[t, r, c]. recall: float64[t, c]. -1 in both for classes without a true box.
@@ -41,7 +41,7 @@ class Accumulated:
     recall: NDArray[np.float64]
 
     @classmethod
-    def of(cls, evaluated: Mapping[str, NDArray[np.float64]]) -> Accumulated:
+    def of(cls, evaluated: Mapping[str, NDArray[np.float64]]) -> PrecisionRecall:
         """Takes the arrays of pycocotools, which have sizes and numbers of detections last."""
         return cls(
             np.asarray(evaluated["precision"])[:, :, :, 0, -1],
@@ -118,7 +118,7 @@ class Truth:
 def detection_statistics(
     detections: BoxSet,
     truth: Truth,
-    accumulated: Accumulated,
+    accumulated: PrecisionRecall,
     threshold: float | None = None,
     most: int = MOST_DETECTIONS,
 ) -> Statistics:
@@ -165,7 +165,7 @@ def _tallies(
 
 def _scores(
     tallies: Sequence[ThresholdCounts],
-    accumulated: Accumulated,
+    accumulated: PrecisionRecall,
     names: Mapping[int, str],
     threshold: float,
 ) -> list[ClassScore]:

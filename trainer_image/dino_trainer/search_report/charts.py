@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
 from dino_api import metric
-from dino_api.resources.dinoautoml import SearchParameter, Trial, Value
+from dino_api.resources.dinoautoml import SearchParameter, TrialRecord, Value
 from dino_api.search.record import SearchRecord
 from dino_trainer.pages.plot import Axis, Curve, Plot
 
@@ -34,19 +34,19 @@ def over_trials(record: SearchRecord) -> Plot:
     return Plot("mAP50 over trials", x, _score_axis(record.history), curves)
 
 
-def _points(name: str, trials: Sequence[tuple[float, Trial]], tone: int) -> Curve:
+def _points(name: str, trials: Sequence[tuple[float, TrialRecord]], tone: int) -> Curve:
     xs, ones = [x for x, _ in trials], [one for _, one in trials]
     scores = [one.mAP50 or 0.0 for one in ones]
     return Curve(name, xs, scores, tone, points=True, texts=[_text(one) for one in ones])
 
 
-def _text(trial: Trial) -> str:
+def _text(trial: TrialRecord) -> str:
     drawn = [f"{path} = {value}" for path, value in trial.parameters.items()]
     score = "" if trial.mAP50 is None else f", mAP50 {metric.text(trial.mAP50)}"
     return "\n".join([f"{trial.name}{score}", *(drawn or ["the defaults"])])
 
 
-def _score_axis(trials: Sequence[Trial]) -> Axis:
+def _score_axis(trials: Sequence[TrialRecord]) -> Axis:
     """From 0 to a little above the best score."""
     scores = [score for one in trials for score in (one.mAP50 or 0.0, *one.curve)]
     return Axis("mAP50", 0, max([*scores, 0.01]) * 1.05)
@@ -64,7 +64,7 @@ def searched_values(record: SearchRecord, defaults: dict[str, Value]) -> Iterato
 
 
 def _over_values(
-    parameter: SearchParameter, trials: Sequence[tuple[Trial, Value]], record: SearchRecord
+    parameter: SearchParameter, trials: Sequence[tuple[TrialRecord, Value]], record: SearchRecord
 ) -> Plot:
     axis, place = _value_axis(parameter, [value for _, value in trials])
     best = record.best.number if record.best else None

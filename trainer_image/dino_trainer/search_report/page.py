@@ -10,10 +10,10 @@ import yaml
 
 from dino_api import metric
 from dino_api.kubectl_yaml.writer import Dumper
-from dino_api.resources.dinoautoml import Trial
+from dino_api.resources.dinoautoml import TrialRecord
 from dino_api.search import in_lines
 from dino_api.search.record import SearchRecord
-from dino_trainer.pages import Head, render
+from dino_trainer.pages import PageHead, render
 from dino_trainer.pages.plot import Plot
 from dino_trainer.search_report import charts
 from dino_trainer.search_report.study import (
@@ -30,7 +30,7 @@ def search_page(record: SearchRecord) -> str:
     title = f"Search {record.name}"
     return render(
         "search",
-        Head("dino search", title, _verdict(record), facts=list(_facts(record))),
+        PageHead("dino search", title, _verdict(record), facts=list(_facts(record))),
         record=record,
         charts=list(_charts(record)),
         importance=sorted(importances(study).items(), key=lambda pair: -pair[1]),
@@ -73,7 +73,7 @@ def _verdict(record: SearchRecord) -> str:
     return f"{'; '.join(parts)}. {record.outcome}".strip()
 
 
-def _trial(one: Trial) -> dict[str, object]:
+def _trial(one: TrialRecord) -> dict[str, object]:
     return {
         "number": one.number,
         "name": one.name,

@@ -17,7 +17,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
 from dino_api.loading import load
 from dino_api.problem import SpecErrors
-from dino_api.resources.dinoautoml import SearchParameter, Trial, Value
+from dino_api.resources.dinoautoml import SearchParameter, TrialRecord, Value
 from dino_api.search import kind_of
 from dino_api.search.record import SearchRecord
 
@@ -66,7 +66,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 
 def _frozen(
-    trial: Trial,
+    trial: TrialRecord,
     value: float,
     params: Mapping[str, object],
     space: Mapping[str, BaseDistribution],

@@ -25,7 +25,7 @@ def read_spec_file(
     Raises InvalidSpec whose message holds every problem, one a line; InputNotFound.
     """
     mapping = read_mapping(path)
-    located = Located(path, overrides)
+    located = ProblemLocator(path, overrides)
     problems: list[Problem] = []
     given, unresolved = resolved(mapping, overrides, action)
     try:
@@ -41,7 +41,7 @@ def read_spec_file(
     return spec, [located.sentence(warning) for warning in warnings]
 
 
-class Located:
+class ProblemLocator:
     """Puts the line of the spec file before what is said about one of its keys."""
 
     def __init__(self, path: Path, overrides: Sequence[str]) -> None:

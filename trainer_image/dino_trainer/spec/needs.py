@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dino_api.actions import ACTIONS, Data, facts_of
+from dino_api.actions import ACTIONS, DatasetSplit, facts_of
 from dino_api.names import WEIGHTS_ALONE, Action
 from dino_api.problem import Problem
 
@@ -26,23 +26,23 @@ def _data(data: dict[str, object], action: Action) -> Iterator[Problem]:
     dataset = _map(data.get("dataset"))
     weights = _map(data.get(action.value)).get("mode") == WEIGHTS_ALONE
     facts = facts_of(action, weights)
-    if Data.INFERENCE in facts.reads:
-        yield from _pictures(_map(dataset.get(Data.INFERENCE.key)), action)
+    if DatasetSplit.INFERENCE in facts.reads:
+        yield from _pictures(_map(dataset.get(DatasetSplit.INFERENCE.key)), action)
     elif facts.needs and not dataset.get(facts.needs.key):
         yield _missing(f"dataset.{facts.needs.key}", action, _SOURCES)
     for part in annotated(action):
         yield from _incomplete(part.key, dataset.get(part.key), action)
 
 
-def annotated(action: Action) -> tuple[Data, ...]:
+def annotated(action: Action) -> tuple[DatasetSplit, ...]:
     """The data with annotations that the action reads where it is given."""
-    return tuple(each for each in ACTIONS[action].reads if each is not Data.INFERENCE)
+    return tuple(each for each in ACTIONS[action].reads if each is not DatasetSplit.INFERENCE)
 
 
 def _pictures(infer: dict[str, object], action: Action) -> Iterator[Problem]:
     for part, form in (("image_dir", "a folder or an archive"), ("classmap", "a text file")):
         if not infer.get(part):
-            yield _missing(f"dataset.{Data.INFERENCE.key}.{part}", action, form)
+            yield _missing(f"dataset.{DatasetSplit.INFERENCE.key}.{part}", action, form)
 
 
 def _teacher(data: dict[str, object], action: Action) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from dino_api.actions import ACTIONS, Data
+from dino_api.actions import ACTIONS, DatasetSplit
 from dino_api.experiment import DatasetConfig, DataSource, ExperimentSpec
 from dino_api.experiment.actions import (
     DistillConfig,
@@ -30,14 +30,14 @@ ActionSection = (
 
 
 @runtime_checkable
-class Batched(Protocol):
+class BatchedSection(Protocol):
     """A section that says how many images go at once; -1 for as many as `dataset` says."""
 
     batch_size: int
 
 
 @runtime_checkable
-class Resized(Protocol):
+class ResizedSection(Protocol):
     """A section that may say the exact size of the input."""
 
     input_height: int | None
@@ -45,14 +45,14 @@ class Resized(Protocol):
 
 
 @runtime_checkable
-class OnGpus(Protocol):
+class GpuSection(Protocol):
     """A section that says on how many GPUs an action runs."""
 
     num_gpus: int
 
 
 @runtime_checkable
-class Spread(Protocol):
+class SpreadSection(Protocol):
     """A section that says in how many processes, on how many nodes, an action runs."""
 
     num_gpus: int
@@ -87,11 +87,11 @@ def subfolder(results_dir: str, name: str) -> str:
     return results_dir and f"{results_dir.rstrip('/')}/{name}"
 
 
-def shape_section(spec: ExperimentSpec, action: Action) -> Spread | None:
+def shape_section(spec: ExperimentSpec, action: Action) -> SpreadSection | None:
     """The section that says in how many processes an action runs; None where it is always one."""
     facts = ACTIONS[action]
     section = section_of(spec, facts.section)
-    return section if facts.several and isinstance(section, Spread) else None
+    return section if facts.several and isinstance(section, SpreadSection) else None
 
 
 def scoring_section(spec: ExperimentSpec, action: Action) -> tuple[Action, ScoringSection]:
@@ -104,7 +104,7 @@ def scoring_section(spec: ExperimentSpec, action: Action) -> tuple[Action, Scori
     return whose, section
 
 
-def sources_of(dataset: DatasetConfig, part: Data) -> Sequence[DataSource] | None:
+def sources_of(dataset: DatasetConfig, part: DatasetSplit) -> Sequence[DataSource] | None:
     """The sources of one part of the data with annotations; None where none are given."""
     sources: Sequence[DataSource] | None = getattr(dataset, part.key)
     return sources
@@ -112,7 +112,11 @@ def sources_of(dataset: DatasetConfig, part: Data) -> Sequence[DataSource] | Non
 
 def batch_size_of(section: object) -> int | None:
     """How many images at once a section asks for; None where it has no such key, or leaves it."""
-    return section.batch_size if isinstance(section, Batched) and section.batch_size > 0 else None
+    return (
+        section.batch_size
+        if isinstance(section, BatchedSection) and section.batch_size > 0
+        else None
+    )
 
 
 def uri_at(section: ActionSection, key: str) -> str:

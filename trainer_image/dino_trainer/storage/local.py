@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dino_trainer.storage.files import named, replacing, sha256_of
-from dino_trainer.storage.store import Entry, Moved, Stored, changed
+from dino_trainer.storage.store import Moved, StoredFile, StoreEntry, changed
 
 
 class LocalStore:
@@ -21,7 +21,7 @@ class LocalStore:
     def uri(self, key: str) -> str:
         return str(self.root / key)
 
-    def head(self, key: str) -> Entry | None:
+    def head(self, key: str) -> StoreEntry | None:
         path = self.root / key
         if not path.is_file():
             return None
@@ -35,7 +35,7 @@ class LocalStore:
         with named(self.root / key):
             return (self.root / key).read_bytes()
 
-    def read_part(self, entry: Entry, start: int, end: int) -> list[bytes]:
+    def read_part(self, entry: StoreEntry, start: int, end: int) -> list[bytes]:
         path = self.root / entry.key
         with named(path), path.open("rb") as file:
             if self._entry(path).etag != entry.etag:
@@ -43,24 +43,24 @@ class LocalStore:
             file.seek(start)
             return [file.read(end - start)]
 
-    def stream(self, entry: Entry, start: int, end: int) -> Iterator[bytes]:
+    def stream(self, entry: StoreEntry, start: int, end: int) -> Iterator[bytes]:
         yield from self.read_part(entry, start, end)
 
-    def write_bytes(self, data: bytes, key: str) -> Stored:
+    def write_bytes(self, data: bytes, key: str) -> StoredFile:
         path = self.root / key
         with named(path), replacing(path) as aside:
             aside.write_bytes(data)
-        return Stored(str(path), hashlib.sha256(data).hexdigest(), len(data))
+        return StoredFile(str(path), hashlib.sha256(data).hexdigest(), len(data))
 
     def download(self, key: str, path: Path, progress: Moved | None = None) -> None:
         self._copy(self.root / key, path, progress)
 
-    def upload(self, path: Path, key: str, progress: Moved | None = None) -> Stored:
+    def upload(self, path: Path, key: str, progress: Moved | None = None) -> StoredFile:
         target = self.root / key
         if target.resolve() != path.resolve():
             self._copy(path, target, progress)
         with named(target):
-            return Stored(str(target), sha256_of(target), target.stat().st_size)
+            return StoredFile(str(target), sha256_of(target), target.stat().st_size)
 
     def copy(self, key: str, to: str) -> None:
         self._copy(self.root / key, self.root / to, None)
@@ -75,17 +75,17 @@ class LocalStore:
     def hurry(self) -> None:
         """A disk is asked once anyway."""
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def list(self, prefix: str = "") -> Iterator[StoreEntry]:
         for folder, _, names in os.walk(self.root):
             for name in names:
                 path = Path(folder, name)
                 if path.relative_to(self.root).as_posix().startswith(prefix):
                     yield self._entry(path)
 
-    def _entry(self, path: Path) -> Entry:
+    def _entry(self, path: Path) -> StoreEntry:
         stat = path.stat()
         key = path.relative_to(self.root).as_posix()
-        return Entry(key, stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}")
+        return StoreEntry(key, stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}")
 
     @staticmethod
     def _copy(source: Path, target: Path, progress: Moved | None) -> None:

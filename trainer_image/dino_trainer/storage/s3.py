@@ -24,11 +24,18 @@ from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.storage import s3_region
 from dino_trainer.storage.files import named, replacing, sha256_of
 from dino_trainer.storage.s3_errors import translate
-from dino_trainer.storage.s3_settings import Settings
-from dino_trainer.storage.store import Entry, Moved, Say, Stored, changed, not_that_part
+from dino_trainer.storage.s3_settings import S3Settings
+from dino_trainer.storage.store import Moved, Say, StoredFile, StoreEntry, changed, not_that_part
 
 if TYPE_CHECKING:
-    from dino_trainer.storage.s3_types import Body, Client, Future, Head, Listing, Transfers
+    from dino_trainer.storage.s3_types import (
+        Body,
+        Future,
+        HeadObjectOutput,
+        ListObjectsOutput,
+        S3Client,
+        Transfers,
+    )
 
 _PART = 16 * 1024 * 1024
 # The memory of a piece is used again for the next; that of a whole part would be asked for anew.
@@ -41,7 +48,7 @@ T = TypeVar("T")
 
 
 @lru_cache(maxsize=4)
-def _client(settings: Settings) -> Client:
+def _client(settings: S3Settings) -> S3Client:
     """One client for all threads and stores: a client costs 0.1 s and owns the connections."""
     wait = max(1.0, min(60.0, settings.patience))
     config = Config(
@@ -55,19 +62,19 @@ def _client(settings: Settings) -> Client:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    client: Client = boto3.session.Session().client(
+    client: S3Client = boto3.session.Session().client(
         "s3", endpoint_url=settings.endpoint, region_name=settings.region, config=config
     )
     s3_region.watch(client)
     return client
 
 
-def open_s3(uri: str, say: Say, settings: Settings | None = None) -> S3Store:
+def open_s3(uri: str, say: Say, settings: S3Settings | None = None) -> S3Store:
     """The store at `s3://bucket[/prefix]`. Raises InvalidSpec for a URI without a bucket."""
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     if not bucket:
         raise invalid_spec(f"{uri} names no bucket.", "Write s3://bucket/path.")
-    return S3Store(bucket, prefix.strip("/"), settings or Settings.from_env(), say)
+    return S3Store(bucket, prefix.strip("/"), settings or S3Settings.from_env(), say)
 
 
 class _Count:
@@ -83,7 +90,7 @@ class _Count:
 class S3Store:
     """The objects of one bucket under one prefix. Safe to use from several threads."""
 
-    def __init__(self, bucket: str, prefix: str, settings: Settings, say: Say) -> None:
+    def __init__(self, bucket: str, prefix: str, settings: S3Settings, say: Say) -> None:
         self.bucket = bucket
         self.prefix = f"{prefix}/" if prefix else ""
         self._settings = settings
@@ -93,11 +100,11 @@ class S3Store:
     def uri(self, key: str) -> str:
         return f"s3://{self.bucket}/{self.prefix}{key}"
 
-    def head(self, key: str) -> Entry | None:
+    def head(self, key: str) -> StoreEntry | None:
         head = self._head(key)
         if head is None:
             return None
-        return Entry(key, head["ContentLength"], head["ETag"].strip('"'))
+        return StoreEntry(key, head["ContentLength"], head["ETag"].strip('"'))
 
     def exists(self, key: str) -> bool:
         return self._head(key) is not None
@@ -107,13 +114,13 @@ class S3Store:
             key, lambda s3: s3.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"].read()
         )
 
-    def read_part(self, entry: Entry, start: int, end: int) -> list[bytes]:
+    def read_part(self, entry: StoreEntry, start: int, end: int) -> list[bytes]:
         return list(self.stream(entry, start, end))
 
-    def stream(self, entry: Entry, start: int, end: int) -> Iterator[bytes]:
+    def stream(self, entry: StoreEntry, start: int, end: int) -> Iterator[bytes]:
         body: Body | None = None
 
-        def piece_of(s3: Client) -> bytes:
+        def piece_of(s3: S3Client) -> bytes:
             nonlocal body
             asked, body = body or self._open(s3, entry, start, end), None
             piece = asked.read(_PIECE)
@@ -128,7 +135,7 @@ class S3Store:
             if body:
                 body.close()
 
-    def _open(self, s3: Client, entry: Entry, start: int, end: int) -> Body:
+    def _open(self, s3: S3Client, entry: StoreEntry, start: int, end: int) -> Body:
         span = f"bytes={start}-{end - 1}"
         answer = s3.get_object(Bucket=self.bucket, Key=self.prefix + entry.key, Range=span)
         if answer["ETag"].strip('"') != entry.etag:
@@ -138,7 +145,7 @@ class S3Store:
             raise not_that_part(self.uri(entry.key), span)
         return answer["Body"]
 
-    def write_bytes(self, data: bytes, key: str) -> Stored:
+    def write_bytes(self, data: bytes, key: str) -> StoredFile:
         digest = hashlib.sha256(data).hexdigest()
         name = self.prefix + key
         self._patiently(
@@ -147,7 +154,7 @@ class S3Store:
                 Bucket=self.bucket, Key=name, Body=data, Metadata={"sha256": digest}
             ),
         )
-        return Stored(self.uri(key), digest, len(data))
+        return StoredFile(self.uri(key), digest, len(data))
 
     def download(self, key: str, path: Path, progress: Moved | None = None) -> None:
         with named(path), replacing(path) as aside:
@@ -159,9 +166,9 @@ class S3Store:
                 ),
             )
 
-    def upload(self, path: Path, key: str, progress: Moved | None = None) -> Stored:
+    def upload(self, path: Path, key: str, progress: Moved | None = None) -> StoredFile:
         with named(path):
-            stored = Stored(self.uri(key), sha256_of(path), path.stat().st_size)
+            stored = StoredFile(self.uri(key), sha256_of(path), path.stat().st_size)
             extra = {"Metadata": {"sha256": stored.sha256}}
             self._transfer(
                 key,
@@ -194,24 +201,24 @@ class S3Store:
     def hurry(self) -> None:
         self._hopeless_until = math.inf
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def list(self, prefix: str = "") -> Iterator[StoreEntry]:
         token: dict[str, str] = {}
         while True:
             page = self._page(prefix, token)
             for item in page.get("Contents", ()):
                 key = item["Key"].removeprefix(self.prefix)
-                yield Entry(key, item["Size"], item["ETag"].strip('"'))
+                yield StoreEntry(key, item["Size"], item["ETag"].strip('"'))
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def _page(self, prefix: str, token: dict[str, str]) -> Listing:
-        def ask(s3: Client) -> Listing:
+    def _page(self, prefix: str, token: dict[str, str]) -> ListObjectsOutput:
+        def ask(s3: S3Client) -> ListObjectsOutput:
             return s3.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix + prefix, **token)
 
         return self._patiently(prefix, ask)
 
-    def _head(self, key: str) -> Head | None:
+    def _head(self, key: str) -> HeadObjectOutput | None:
         try:
             return self._patiently(
                 key, lambda s3: s3.head_object(Bucket=self.bucket, Key=self.prefix + key)
@@ -231,13 +238,13 @@ class S3Store:
         """Runs one managed transfer: large files go in parts, side by side."""
         watch = [_Count(moved)] if moved else []
 
-        def once(s3: Client) -> None:
+        def once(s3: S3Client) -> None:
             with create_transfer_manager(s3, config) as manager:
                 start(manager, self.prefix + key, watch).result()
 
         self._patiently(key, once)
 
-    def _patiently(self, key: str, ask: Callable[[Client], T]) -> T:
+    def _patiently(self, key: str, ask: Callable[[S3Client], T]) -> T:
         """Asks again while the server is away, up to the settings' patience.
 
         A checkpoint is worth waiting for: a server that restarts is back within seconds. But what
@@ -261,7 +268,7 @@ class S3Store:
             time.sleep(wait)
             wait = min(2 * wait, 8.0)
 
-    def _ask(self, key: str, ask: Callable[[Client], T]) -> T:
+    def _ask(self, key: str, ask: Callable[[S3Client], T]) -> T:
         try:
             try:
                 answer = ask(_client(self._settings))

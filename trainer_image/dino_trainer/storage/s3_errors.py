@@ -50,7 +50,7 @@ _PLAIN = (
 _CREDENTIALS = (NoCredentialsError, PartialCredentialsError)
 
 
-class Asked(Protocol):
+class S3Endpoint(Protocol):
     """Which server was asked; endpoint: None for Amazon's."""
 
     @property
@@ -60,7 +60,7 @@ class Asked(Protocol):
 
 
 def translate(
-    error: ClientError | BotoCoreError | RetriesExceededError, uri: str, asked: Asked
+    error: ClientError | BotoCoreError | RetriesExceededError, uri: str, asked: S3Endpoint
 ) -> TrainerError:
     """The TrainerError of a failed request for `uri`."""
     server = asked.endpoint or f"AWS S3 ({asked.region})"

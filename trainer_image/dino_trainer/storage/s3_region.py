@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
-    from dino_trainer.storage.s3_types import Client, Operation
+    from dino_trainer.storage.s3_types import Operation, S3Client
 
 _MUTE = (301, 302, 307, 400, 401, 403)
 _HEADER = "x-amz-bucket-region"
@@ -22,10 +22,10 @@ _HEADER = "x-amz-bucket-region"
 _EXPECTED = re.compile(r"expecting '([a-z0-9-]+)'")
 # bucket.s3.eu-west-1.amazonaws.com, bucket.s3-eu-west-1.amazonaws.com
 _HOST = re.compile(r"(?:^|\.)s3[.-](?:dualstack\.)?([a-z]{2}(?:-[a-z]+)+-\d+)\.amazonaws\.com")
-_moved: WeakKeyDictionary[Client, dict[str, str]] = WeakKeyDictionary()
+_moved: WeakKeyDictionary[S3Client, dict[str, str]] = WeakKeyDictionary()
 
 
-def watch(client: Client) -> None:
+def watch(client: S3Client) -> None:
     """Notes where this client is sent to from now on."""
     moved = _moved.setdefault(client, {})
     asked = client.meta.region_name
@@ -52,7 +52,7 @@ def _end_circle(
         request_dict.get("context", {}).get("s3_redirect", {})["redirected"] = True
 
 
-def moved_to(client: Client, bucket: str) -> str:
+def moved_to(client: S3Client, bucket: str) -> str:
     """The region that a client was sent to for a bucket; empty where it was not, or said before."""
     return _moved.get(client, {}).pop(bucket, "")
 

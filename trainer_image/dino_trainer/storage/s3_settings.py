@@ -15,7 +15,7 @@ _PATIENCE = 120.0
 
 
 @dataclass(frozen=True)
-class Settings:
+class S3Settings:
     """How to reach the server.
 
     patience: seconds for which a server that does not answer is asked again, with growing pauses;
@@ -28,7 +28,7 @@ class Settings:
     patience: float = _PATIENCE
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> S3Settings:
         """Raises InvalidSpec for a value that is not of its form."""
         return cls(
             endpoint=_endpoint(env.get(Env.S3_ENDPOINT, "")),

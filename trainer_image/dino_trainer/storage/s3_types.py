@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NotRequired, Protocol, TypedDict
 
 
-class Head(TypedDict):
+class HeadObjectOutput(TypedDict):
     """The answer to head_object."""
 
     ContentLength: int
@@ -25,7 +25,7 @@ class Body(Protocol):
     def close(self) -> None: ...
 
 
-class Got(TypedDict):
+class GetObjectOutput(TypedDict):
     """The answer to get_object."""
 
     ETag: str
@@ -41,7 +41,7 @@ class Item(TypedDict):
     ETag: str
 
 
-class Listing(TypedDict):
+class ListObjectsOutput(TypedDict):
     """The answer to list_objects_v2."""
 
     Contents: NotRequired[list[Item]]
@@ -69,20 +69,20 @@ class Operation(Protocol):
     name: str
 
 
-class Client(Protocol):
+class S3Client(Protocol):
     """A client of S3."""
 
     meta: Meta
 
-    def head_object(self, *, Bucket: str, Key: str) -> Head: ...
-    def get_object(self, *, Bucket: str, Key: str, Range: str = ...) -> Got: ...
+    def head_object(self, *, Bucket: str, Key: str) -> HeadObjectOutput: ...
+    def get_object(self, *, Bucket: str, Key: str, Range: str = ...) -> GetObjectOutput: ...
     def put_object(
         self, *, Bucket: str, Key: str, Body: bytes, Metadata: Mapping[str, str]
     ) -> object: ...
     def delete_object(self, *, Bucket: str, Key: str) -> object: ...
     def list_objects_v2(
         self, *, Bucket: str, Prefix: str, ContinuationToken: str = ...
-    ) -> Listing: ...
+    ) -> ListObjectsOutput: ...
 
 
 class Future(Protocol):

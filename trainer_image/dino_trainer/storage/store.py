@@ -22,7 +22,7 @@ Moved = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredFile:
     """A file that lies safely at `uri`; sha256 in hex, bytes its size."""
 
     uri: str
@@ -34,7 +34,7 @@ class Stored:
         return Artifact(name=name, uri=self.uri, sha256=self.sha256, bytes=self.bytes)
 
 
-class Entry(NamedTuple):
+class StoreEntry(NamedTuple):
     """One object of a store; `etag` changes when the content does."""
 
     key: str
@@ -48,7 +48,7 @@ class Store(Protocol):
     def uri(self, key: str) -> str:
         """The full name of `key`, for people and for the resource's status."""
 
-    def head(self, key: str) -> Entry | None:
+    def head(self, key: str) -> StoreEntry | None:
         """What lies at `key`, or None."""
 
     def exists(self, key: str) -> bool:
@@ -57,22 +57,22 @@ class Store(Protocol):
     def read_bytes(self, key: str) -> bytes:
         """The whole content; InputNotFound if there is none."""
 
-    def read_part(self, entry: Entry, start: int, end: int) -> list[bytes]:
+    def read_part(self, entry: StoreEntry, start: int, end: int) -> list[bytes]:
         """The bytes from `start` up to `end`, which is excluded, in pieces as they came.
 
         Raises StorageUnavailable if the content is not that of `entry` any more.
         """
 
-    def stream(self, entry: Entry, start: int, end: int) -> Iterator[bytes]:
+    def stream(self, entry: StoreEntry, start: int, end: int) -> Iterator[bytes]:
         """The same piece by piece; where it breaks off, the rest is asked for anew."""
 
-    def write_bytes(self, data: bytes, key: str) -> Stored:
+    def write_bytes(self, data: bytes, key: str) -> StoredFile:
         """Replaces the content of `key` at once: a reader sees the old bytes or the new."""
 
     def download(self, key: str, path: Path, progress: Moved | None = None) -> None:
         """Copies `key` to the local `path`, which appears only when it is whole."""
 
-    def upload(self, path: Path, key: str, progress: Moved | None = None) -> Stored:
+    def upload(self, path: Path, key: str, progress: Moved | None = None) -> StoredFile:
         """Copies the local `path` to `key`, which changes only when it is whole."""
 
     def copy(self, key: str, to: str) -> None:
@@ -87,7 +87,7 @@ class Store(Protocol):
     def hurry(self) -> None:
         """Asks for nothing a second time from now on: there is no time left to wait."""
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def list(self, prefix: str = "") -> Iterator[StoreEntry]:
         """All files whose key starts with `prefix`, in no particular order."""
 
 

@@ -7,7 +7,7 @@ import io
 from dino_api.names import FailureReason
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.opening import open_store
-from dino_trainer.storage.store import Entry, Store
+from dino_trainer.storage.store import Store, StoreEntry
 from dino_trainer.storage.uris import split
 
 # Read at once; the directory of a checkpoint's archive is about so large.
@@ -26,13 +26,13 @@ def open_stored(uri: str) -> io.BufferedReader:
     entry = store.head(name)
     if entry is None:
         raise TrainerError(FailureReason.INPUT_NOT_FOUND, f"There is no file {uri}.")
-    return io.BufferedReader(_Stored(store, entry), _PIECE)
+    return io.BufferedReader(_RemoteFile(store, entry), _PIECE)
 
 
-class _Stored(io.RawIOBase):
+class _RemoteFile(io.RawIOBase):
     """`entry` of `store`, by parts."""
 
-    def __init__(self, store: Store, entry: Entry) -> None:
+    def __init__(self, store: Store, entry: StoreEntry) -> None:
         self._store, self._entry, self._at = store, entry, 0
 
     def readable(self) -> bool:

@@ -12,7 +12,7 @@ from dino_api.experiment.actions import TensorRtConfig
 from dino_trainer.errors import invalid_spec
 from dino_trainer.storage.store import Say
 from dino_trainer.tensorrt import precision, python_api
-from dino_trainer.tensorrt.python_api import Built, Profile, Request
+from dino_trainer.tensorrt.python_api import BuildOutput, InputShapes, Request
 
 _KEY = "gen_trt_engine.tensorrt"
 _BATCHES = ("min_batch_size", "opt_batch_size", "max_batch_size")
@@ -90,7 +90,7 @@ def lowered(model: ir.Model, data_type: str) -> str:
     return "All nodes compute in float32."
 
 
-def profile_of(model: ir.Model, batches: Batches, uri: str) -> dict[str, Profile]:
+def profile_of(model: ir.Model, batches: Batches, uri: str) -> dict[str, InputShapes]:
     """The shapes of the graph's one input for these batches.
 
     Raises TrainerError: InvalidSpec for a graph of several inputs, or of an open height or width.
@@ -105,10 +105,10 @@ def profile_of(model: ir.Model, batches: Batches, uri: str) -> dict[str, Profile
             "Name a file that `dino export` made.",
         )
     least, best, most = ((batch, *map(int, whole)) for batch in batches.all)
-    return {str(inputs[0].name): Profile(least, best, most)}
+    return {str(inputs[0].name): InputShapes(least, best, most)}
 
 
-def run(request: Request, progress: Callable[[int], bool], say: Say, verbose: bool) -> Built:
+def run(request: Request, progress: Callable[[int], bool], say: Say, verbose: bool) -> BuildOutput:
     """Builds; see `python_api.build`.
 
     progress: hears percent, of the phase that runs; False stops the build.

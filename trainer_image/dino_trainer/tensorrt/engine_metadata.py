@@ -16,7 +16,7 @@ from dino_api.result import ModelFile
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model_files.graph_metadata import GraphMetadata
 from dino_trainer.model_files.naming import ENGINE_METADATA_SUFFIX
-from dino_trainer.tensorrt.gpu import Gpu
+from dino_trainer.tensorrt.gpu import EngineGpu
 
 ENGINE_SCHEMA = 1
 _AGAIN = "Build the engine again with `dino gen_trt_engine`, from its ONNX file, on such a GPU."
@@ -108,7 +108,7 @@ def _from_content(content: dict[str, Any]) -> EngineMetadata:
     return EngineMetadata(**content, onnx=source, batch=(low, tuned, high), props=props)
 
 
-def check_here(metadata: EngineMetadata, gpu: Gpu, tensorrt: str, uri: str) -> None:
+def check_here(metadata: EngineMetadata, gpu: EngineGpu, tensorrt: str, uri: str) -> None:
     """Refuses an engine of another GPU or TensorRT version, which would not load, or be slow.
 
     Raises TrainerError: InvalidSpec naming both.

@@ -15,7 +15,7 @@ _DRIVER = Path("/proc/driver/nvidia/version")
 
 
 @dataclass(frozen=True)
-class Gpu:
+class EngineGpu:
     """A GPU as an engine is bound to it.
 
     name: as the driver says. capability: such as 9.0. memory: bytes. driver, cuda: versions.
@@ -29,7 +29,7 @@ class Gpu:
     cuda: str | None
 
 
-def first_gpu() -> Gpu:
+def first_gpu() -> EngineGpu:
     """The GPU that this process sees first. Raises NoGPU where there is none."""
     if not torch.cuda.is_available():
         raise TrainerError(
@@ -41,7 +41,7 @@ def first_gpu() -> Gpu:
         )
     device = torch.device("cuda", torch.cuda.current_device())
     known = torch.cuda.get_device_properties(device)
-    return Gpu(
+    return EngineGpu(
         device,
         known.name,
         f"{known.major}.{known.minor}",

@@ -11,7 +11,7 @@ WARM_UP, RUNS = 10, 100
 
 
 @dataclass(frozen=True)
-class Timing:
+class Latency:
     """Times of `RUNS` runs, host to host: median and 95th percentile in ms, images a second."""
 
     batch: int
@@ -25,7 +25,7 @@ def batches(low: int, tuned: int, high: int) -> list[int]:
     return sorted({low, tuned, high})
 
 
-def measure(batch: int, run: Callable[[], None], clock: Callable[[], float]) -> Timing:
+def measure(batch: int, run: Callable[[], None], clock: Callable[[], float]) -> Latency:
     """Times `run`, which is done when it returns, on `batch` images. clock: seconds."""
     for _ in range(WARM_UP):
         run()
@@ -37,14 +37,14 @@ def measure(batch: int, run: Callable[[], None], clock: Callable[[], float]) -> 
     return timing_of(batch, taken)
 
 
-def timing_of(batch: int, seconds: Sequence[float]) -> Timing:
+def timing_of(batch: int, seconds: Sequence[float]) -> Latency:
     """The timing of single runs that took so many seconds; at least two."""
     median = statistics.median(seconds)
     p95 = statistics.quantiles(seconds, n=20, method="inclusive")[-1]
-    return Timing(batch, round(1e3 * median, 3), round(1e3 * p95, 3), round(batch / median, 2))
+    return Latency(batch, round(1e3 * median, 3), round(1e3 * p95, 3), round(batch / median, 2))
 
 
-def table(timings: Iterable[Timing]) -> list[str]:
+def table(timings: Iterable[Latency]) -> list[str]:
     """A table for people: a heading and a line for each batch."""
     head = f"{'batch':>6} {'median ms':>10} {'p95 ms':>9} {'images/s':>9}"
     rows = [

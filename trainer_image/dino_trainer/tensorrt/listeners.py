@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dino_trainer.storage.store import Say
 
 if TYPE_CHECKING:
-    from dino_trainer.tensorrt.protocols import Logger, Monitor, Named
+    from dino_trainer.tensorrt.protocols import EnumMember, Logger, Monitor
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ LAST_ERRORS = 3  # messages, the last ones
 PhaseListener = Callable[[str, int, int], bool]
 
 
-class Heard:
+class TensorRtMessages:
     """What TensorRT's threads told. `say` and `watch` are called by one of them at a time."""
 
     def __init__(self, say: Say, watch: PhaseListener | None = None) -> None:
@@ -63,27 +63,27 @@ class Heard:
             return None
 
 
-def make_log(trt: Any, heard: Heard, verbose: bool = False) -> Logger:
+def make_log(trt: Any, heard: TensorRtMessages, verbose: bool = False) -> Logger:
     """An ILogger: errors are kept, warnings said, with `verbose` everything."""
     return _log_class(trt)(heard, verbose)
 
 
-def make_monitor(trt: Any, heard: Heard) -> Monitor:
+def make_monitor(trt: Any, heard: TensorRtMessages) -> Monitor:
     """An IProgressMonitor of the outermost phases."""
     return _monitor_class(trt)(heard)
 
 
 @cache
-def _log_class(trt: Any) -> Callable[[Heard, bool], Logger]:
+def _log_class(trt: Any) -> Callable[[TensorRtMessages, bool], Logger]:
     class Log(trt.ILogger):  # type: ignore[misc]  # a class that is loaded at run time
-        def __init__(self, heard: Heard, verbose: bool) -> None:
+        def __init__(self, heard: TensorRtMessages, verbose: bool) -> None:
             trt.ILogger.__init__(self)
             self._heard, self._verbose = heard, verbose
             severity = trt.ILogger.Severity
             self._bad = (severity.INTERNAL_ERROR, severity.ERROR)
             self._shown = (*self._bad, severity.WARNING)
 
-        def log(self, severity: Named, msg: str) -> None:
+        def log(self, severity: EnumMember, msg: str) -> None:
             shown = self._verbose or severity in self._shown
             self._heard.message(msg.strip(), severity in self._bad, shown)
 
@@ -91,9 +91,9 @@ def _log_class(trt: Any) -> Callable[[Heard, bool], Logger]:
 
 
 @cache
-def _monitor_class(trt: Any) -> Callable[[Heard], Monitor]:
+def _monitor_class(trt: Any) -> Callable[[TensorRtMessages], Monitor]:
     class Watcher(trt.IProgressMonitor):  # type: ignore[misc]  # so is this
-        def __init__(self, heard: Heard) -> None:
+        def __init__(self, heard: TensorRtMessages) -> None:
             trt.IProgressMonitor.__init__(self)
             self._heard, self._steps = heard, dict[str, int]()
 

@@ -20,8 +20,8 @@ from dino_trainer.storage.store import Say
 from dino_trainer.tensorrt import protocols as types
 from dino_trainer.tensorrt.listeners import (
     LAST_ERRORS,
-    Heard,
     PhaseListener,
+    TensorRtMessages,
     make_log,
     make_monitor,
 )
@@ -32,7 +32,7 @@ TensorShape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Profile:
+class InputShapes:
     """The shapes of one input that an engine takes, and the one that it is tuned for."""
 
     min: TensorShape
@@ -51,13 +51,13 @@ class Request:
 
     onnx: bytes
     name: str
-    profiles: Mapping[str, Profile]
+    profiles: Mapping[str, InputShapes]
     workspace: int
     timing: bytes = b""
 
 
 @dataclass(frozen=True)
-class Built:
+class BuildOutput:
     """A serialized engine (None where the build was stopped), and all tactics measured so far."""
 
     plan: bytes | None
@@ -72,7 +72,7 @@ class TensorInfo:
     dtype: str  # as TensorRT names it: FLOAT, HALF, INT64, UINT8, …
     shape: TensorShape
     is_input: bool
-    profile: Profile | None  # of inputs
+    profile: InputShapes | None  # of inputs
 
 
 def load() -> types.TensorRT:
@@ -96,7 +96,7 @@ def load() -> types.TensorRT:
     return cast(types.TensorRT, module)
 
 
-def build(request: Request, watch: PhaseListener, say: Say, verbose: bool = False) -> Built:
+def build(request: Request, watch: PhaseListener, say: Say, verbose: bool = False) -> BuildOutput:
     """Builds an engine for the current CUDA device.
 
     watch: hears of every step, and stops the build by False; say: hears warnings, all with
@@ -107,7 +107,7 @@ def build(request: Request, watch: PhaseListener, say: Say, verbose: bool = Fals
             read the graph or build it; DeviceOutOfMemory.
     """
     trt = load()
-    heard = Heard(say, watch)
+    heard = TensorRtMessages(say, watch)
     log, monitor = make_log(trt, heard, verbose), make_monitor(trt, heard)
     trt.init_libnvinfer_plugins(log, "")
     builder = _started(lambda: trt.Builder(log), heard)
@@ -128,10 +128,10 @@ def build(request: Request, watch: PhaseListener, say: Say, verbose: bool = Fals
         raise _build_failure(heard.last(), request.workspace)
     measured = config.get_timing_cache()
     timing = bytes(memoryview(measured.serialize())) if measured else b""
-    return Built(None if plan is None else bytes(memoryview(plan)), timing)
+    return BuildOutput(None if plan is None else bytes(memoryview(plan)), timing)
 
 
-def _started(make: Callable[[], Created], heard: Heard) -> Created:
+def _started(make: Callable[[], Created], heard: TensorRtMessages) -> Created:
     """Builder or Runtime. The bindings raise TypeError where CUDA cannot be used."""
     try:
         return make()
@@ -183,7 +183,7 @@ def _add_profile(
     builder: types.Builder,
     network: types.Network,
     config: types.BuilderConfig,
-    profiles: Mapping[str, Profile],
+    profiles: Mapping[str, InputShapes],
 ) -> None:
     profile = builder.create_optimization_profile()
     for index in range(network.num_inputs):
@@ -197,7 +197,7 @@ def _add_profile(
         raise _bad_profile(profiles, "they are not valid")
 
 
-def _bad_profile(profiles: Mapping[str, Profile], why: str) -> TrainerError:
+def _bad_profile(profiles: Mapping[str, InputShapes], why: str) -> TrainerError:
     shapes = "; ".join(f"{n} {p.min}, {p.opt}, {p.max}" for n, p in profiles.items())
     return invalid_spec(
         f"TensorRT refuses the shapes {shapes} (smallest, tuned for, largest): {why}.",
@@ -244,7 +244,7 @@ class Engine:
         DeviceOutOfMemory where it does not fit.
         """
         trt = load()
-        self._heard = Heard(say)
+        self._heard = TensorRtMessages(say)
         self._log = make_log(trt, self._heard)
         trt.init_libnvinfer_plugins(self._log, "")
         self._runtime = _started(lambda: trt.Runtime(self._log), self._heard)
@@ -274,7 +274,7 @@ class Engine:
             profile = None
             if is_input:
                 low, tuned, high = map(tuple, engine.get_tensor_profile_shape(name, 0))
-                profile = Profile(low, tuned, high)
+                profile = InputShapes(low, tuned, high)
             dtype, shape = engine.get_tensor_dtype(name).name, tuple(engine.get_tensor_shape(name))
             yield TensorInfo(name, dtype, shape, is_input, profile)
 

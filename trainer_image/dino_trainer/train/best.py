@@ -11,20 +11,20 @@ MetricsContent = dict[str, float | None]
 
 
 class BestContent(TypedDict):
-    """The `Best` in a checkpoint."""
+    """The `BestValidation` in a checkpoint."""
 
     epoch: int
     metrics: MetricsContent
 
 
 class KeptContent(TypedDict):
-    """The `Kept` in a checkpoint."""
+    """The `KeptValidation` in a checkpoint."""
 
     epoch: int
     score: float
 
 
-class Waiting(TypedDict):
+class EarlyStoppingContent(TypedDict):
     """What early stopping remembers."""
 
     bar: float | None
@@ -37,11 +37,11 @@ class StandingContent(TypedDict):
     last: MetricsContent | None
     best: BestContent | None
     kept: list[KeptContent]
-    early_stopping: Waiting
+    early_stopping: EarlyStoppingContent
 
 
 @dataclass
-class Best:
+class BestValidation:
     """The best validation so far. `epoch` counts finished epochs."""
 
     epoch: int
@@ -49,7 +49,7 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptValidation:
     """A validation among the k best; its weights lie in a file of their own."""
 
     epoch: int
@@ -72,8 +72,8 @@ class Standing:
 
     config: TrainConfig
     last: Metrics | None = None
-    best: Best | None = None
-    kept: list[Kept] = field(default_factory=list)
+    best: BestValidation | None = None
+    kept: list[KeptValidation] = field(default_factory=list)
     bar: float | None = None
     waited: int = 0
 
@@ -99,10 +99,10 @@ class Standing:
         else:
             self.waited += 1
         if better:
-            self.best = Best(epoch, metrics)
+            self.best = BestValidation(epoch, metrics)
         return better
 
-    def rank(self, epoch: int) -> tuple[Kept | None, list[Kept]]:
+    def rank(self, epoch: int) -> tuple[KeptValidation | None, list[KeptValidation]]:
         """Whether the last validation is among the k best, and who is not any more.
 
         Of equal ones the earlier stays.
@@ -110,7 +110,7 @@ class Standing:
         wanted = self.config.checkpointer.save_top_k
         if wanted == 1 or self.last is None or self.score(self.last) < 0:
             return None, []
-        new = Kept(epoch, self.score(self.last))
+        new = KeptValidation(epoch, self.score(self.last))
         others = [kept for kept in self.kept if kept.epoch != epoch]
         ranked = sorted([*others, new], key=lambda kept: (-kept.score, kept.epoch))
         self.kept, dropped = ranked[:wanted], ranked[wanted:]
@@ -136,8 +136,8 @@ class Standing:
         """Takes over what `plain` wrote."""
         self.last = Metrics(**plain["last"]) if plain["last"] else None
         best = plain["best"]
-        self.best = Best(best["epoch"], Metrics(**best["metrics"])) if best else None
-        self.kept = [Kept(**kept) for kept in plain["kept"]]
+        self.best = BestValidation(best["epoch"], Metrics(**best["metrics"])) if best else None
+        self.kept = [KeptValidation(**kept) for kept in plain["kept"]]
         self.bar, self.waited = plain["early_stopping"]["bar"], plain["early_stopping"]["waited"]
 
 

@@ -28,7 +28,7 @@ class ReadData(TypedDict):
     left_out: dict[str, list[list[str]]]
 
 
-class Validated(About):
+class ValidatedWeights(About):
     """The weights that were validated, and how they did."""
 
     step: int
@@ -37,7 +37,7 @@ class Validated(About):
     model: State
 
 
-class Absent(TypedDict, total=False):
+class OptionalContent(TypedDict, total=False):
     """What a checkpoint to resume from may lack. extra: what was trained beside the model.
     left_out: as of `ReadData`."""
 
@@ -49,7 +49,7 @@ class Absent(TypedDict, total=False):
     left_out: dict[str, list[list[str]]]
 
 
-class Resumable(Absent, StandingContent):
+class Resumable(OptionalContent, StandingContent):
     """All that exact resume needs. ema: None where no average is kept."""
 
     spec_digest: str

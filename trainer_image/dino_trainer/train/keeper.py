@@ -7,7 +7,7 @@ from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS
 from dino_trainer.results.output import Output
 from dino_trainer.train import state
-from dino_trainer.train.best import Kept, Standing
+from dino_trainer.train.best import KeptValidation, Standing
 from dino_trainer.train.checkpoint_content import About, ReadData
 from dino_trainer.train.run import Run
 
@@ -33,11 +33,11 @@ class OutputKeeper:
         """The weights that were validated last."""
         self._weights(run, BEST)
 
-    def epoch(self, run: Run, kept: Kept) -> None:
+    def epoch(self, run: Run, kept: KeptValidation) -> None:
         """The same in a file of their own."""
         self._weights(run, kept.name)
 
-    def drop(self, kept: Kept) -> None:
+    def drop(self, kept: KeptValidation) -> None:
         """Removes a file that is not wanted any more."""
         self.output.remove(kept.name)
 

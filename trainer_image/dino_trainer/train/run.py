@@ -14,7 +14,7 @@ from dino_trainer.data.sampler import TrainPlan
 from dino_trainer.distributed import World
 from dino_trainer.model.precision import grad_scaler
 from dino_trainer.report.meter import NO_PARTS, LossParts, Meter
-from dino_trainer.train.best import Kept, Standing
+from dino_trainer.train.best import KeptValidation, Standing
 from dino_trainer.train.ema import Ema
 from dino_trainer.train.loss import LossOf
 from dino_trainer.train.optim import Schedule
@@ -37,10 +37,10 @@ class Keeper(Protocol):
     def best(self, run: "Run") -> None:
         """The weights that were validated last."""
 
-    def epoch(self, run: "Run", kept: Kept) -> None:
+    def epoch(self, run: "Run", kept: KeptValidation) -> None:
         """The same, as one of the k best."""
 
-    def drop(self, kept: Kept) -> None:
+    def drop(self, kept: KeptValidation) -> None:
         """Drops what is not one of the k best any more."""
 
 

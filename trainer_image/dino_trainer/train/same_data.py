@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from dino_trainer.data.coco import digest_without
-from dino_trainer.data.splits import TRAIN, VALIDATION, Data
+from dino_trainer.data.splits import TRAIN, VALIDATION, TrainingData
 from dino_trainer.data.unreadable import KEY
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.train.checkpoint_content import ReadData, Resumable
@@ -12,13 +12,13 @@ _NAMED = 10
 _BEGIN_ANEW = "or choose another output and name the checkpoint as train.pretrained_model_path."
 
 
-def read(data: Data) -> ReadData:
+def read(data: TrainingData) -> ReadData:
     """What a checkpoint remembers of the data."""
     left_out = {key: dataset.left_out for key, dataset in data.by_key.items()}
     return {"dataset_digest": data.train.digest, "left_out": left_out}
 
 
-def refuse_other(saved: Resumable, data: Data, *, same_spec: bool) -> None:
+def refuse_other(saved: Resumable, data: TrainingData, *, same_spec: bool) -> None:
     """Raises InvalidDataset where the training data is not the checkpoint's, or the best weights
     so far were scored on other images than the next ones would be.
 

@@ -12,7 +12,7 @@ from dino_api.result import Metrics
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.sampler import INIT, Position, TrainPlan, seed_of
 from dino_trainer.data.sizes import planned
-from dino_trainer.data.splits import Data
+from dino_trainer.data.splits import TrainingData
 from dino_trainer.detectors.torch_detector import in_training
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.machine import devices
@@ -38,7 +38,7 @@ Objective = Callable[[Dino, TrainPlan], LossOf]
 def prepare_run(
     spec: ExperimentSpec,
     context: RunContext,
-    data: Data,
+    data: TrainingData,
     saved: Resumable | None,
     objective: Objective | None = None,
 ) -> Run:
@@ -137,7 +137,7 @@ def distances_in(model: Dino) -> dict[str, int]:
     return {f"backbone.{name}": far for name, far in model.backbone.distances().items()}
 
 
-def validator(spec: ExperimentSpec, context: RunContext, data: Data) -> Validate:
+def validator(spec: ExperimentSpec, context: RunContext, data: TrainingData) -> Validate:
     """What scores a model on the validation data, in TAO's way or in all categories."""
 
     @cache  # by the one process that scores: the others need no index of all true boxes

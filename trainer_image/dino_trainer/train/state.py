@@ -14,7 +14,7 @@ import torchvision
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.experiment.digest import differences, in_words
-from dino_trainer.data.splits import Data
+from dino_trainer.data.splits import TrainingData
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import Content
@@ -22,7 +22,13 @@ from dino_trainer.model_files.fetching import fetch
 from dino_trainer.run import RunContext
 from dino_trainer.train import resuming, same_data
 from dino_trainer.train.best import Standing
-from dino_trainer.train.checkpoint_content import NEEDED, About, ReadData, Resumable, Validated
+from dino_trainer.train.checkpoint_content import (
+    NEEDED,
+    About,
+    ReadData,
+    Resumable,
+    ValidatedWeights,
+)
 from dino_trainer.train.optim import take_over
 from dino_trainer.train.run import Run
 
@@ -65,7 +71,7 @@ def resumable_content(run: Run, about: About, read: ReadData) -> Resumable:
     }
 
 
-def weights_only(run: Run, about: About) -> Validated:
+def weights_only(run: Run, about: About) -> ValidatedWeights:
     """The weights that were validated, and how they did."""
     return {
         **about,
@@ -120,7 +126,9 @@ def _load(module: torch.nn.Module, state: Mapping[str, Any]) -> None:
     module.load_state_dict(state)
 
 
-def find_resumable(spec: ExperimentSpec, context: RunContext, data: Data) -> Resumable | None:
+def find_resumable(
+    spec: ExperimentSpec, context: RunContext, data: TrainingData
+) -> Resumable | None:
     """The checkpoint to go on from: the one the spec names, else the newest whole one.
 
     Raises:

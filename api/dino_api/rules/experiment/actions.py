@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from dino_api.actions import ACTIONS, ActionFacts
 from dino_api.base import Section
 from dino_api.experiment.spec import ExperimentSpec
 from dino_api.names import WEIGHTS_ALONE, Action
-from dino_api.rules.experiment.model import bad_scheme
-from dino_api.rules.experiment.rule import HOLDS, Rule, breaks, fixed
-
-Check = Callable[[ExperimentSpec], Any]
+from dino_api.rules.experiment.rule import (
+    HOLDS,
+    NAME_S3,
+    ONE_PROCESS,
+    PATH_OR_S3,
+    Rule,
+    breaks,
+    fixed,
+    names_store,
+    value_of,
+)
 
 _ENGINE = "gen_trt_engine.tensorrt"
-_S3 = "Write s3://bucket/path; the endpoint is configured apart."
 
 
 def _places(facts: ActionFacts) -> tuple[str, ...]:
@@ -24,28 +29,16 @@ def _places(facts: ActionFacts) -> tuple[str, ...]:
     return (*facts.model_keys, *facts.writes, "results_dir")
 
 
-def _at(spec: ExperimentSpec, path: str) -> Any:
-    node: Any = spec
-    for part in path.split("."):
-        node = getattr(node, part)
-    return node
-
-
 def _place(action: Action, leaf: str) -> Rule:
-    def check(spec: ExperimentSpec) -> Any:
-        uri = _at(spec, f"{action}.{leaf}")
-        return uri if bad_scheme(uri) else HOLDS
-
-    id = f"{action}-{leaf}-uri".replace("_", "-")
-    return Rule(id, f"{action}.{leaf}", "must be a path or an s3:// URI", _S3, check)
+    id, path = f"{action}-{leaf}-uri".replace("_", "-"), f"{action}.{leaf}"
+    return Rule(id, path, PATH_OR_S3, NAME_S3, names_store(path))
 
 
 def _one_model(facts: ActionFacts) -> Rule:
     keys, action = facts.model_keys, facts.action
 
-    def check(spec: ExperimentSpec) -> Any:
-        section = _at(spec, action)
-        given = [name for name in keys if getattr(section, name)]
+    def check(spec: ExperimentSpec) -> object:
+        given = [name for name in keys if value_of(spec, f"{action}.{name}")]
         return breaks(len(given) > 1, ", ".join(given))
 
     must = f"must be the only model that is named, of {', '.join(keys[:-1])} and {keys[-1]}"
@@ -53,10 +46,9 @@ def _one_model(facts: ActionFacts) -> Rule:
 
 
 def _both_sides(action: Action) -> Rule:
-    def check(spec: ExperimentSpec) -> Any:
-        section = _at(spec, action)
-        alone = (section.input_width is None) != (section.input_height is None)
-        return breaks(alone, section.input_width)
+    def check(spec: ExperimentSpec) -> object:
+        width, height = (value_of(spec, f"{action}.input_{side}") for side in ("width", "height"))
+        return breaks((width is None) != (height is None), width)
 
     return Rule(
         f"{action}-size",
@@ -74,7 +66,7 @@ def _no_empty_batch(action: Action) -> Rule:
         f"{action}.batch_size",
         "must be -1, or 1 and more",
         "Leave it out.",
-        lambda spec: breaks(_at(spec, action).batch_size == 0, 0),
+        lambda spec: breaks(value_of(spec, f"{action}.batch_size") == 0, 0),
         cel="{batch_size} != 0",
     )
 
@@ -87,7 +79,7 @@ def _empty(id: str, path: str, remedy: str) -> Rule:
         path,
         "must be empty in this release",
         remedy,
-        lambda spec: breaks(bool(_at(spec, path)), _shown(_at(spec, path))),
+        lambda spec: breaks(bool(value_of(spec, path)), _shown(value_of(spec, path))),
         cel=f"!has(self.{leaf}) || size(self.{leaf}) == 0",
     )
 
@@ -96,52 +88,53 @@ def _shown(values: list[Any]) -> list[Any]:
     return [one.model_dump() if isinstance(one, Section) else one for one in values]
 
 
-def _opset(spec: ExperimentSpec) -> Any:
+def _opset(spec: ExperimentSpec) -> object:
     return breaks(spec.export.opset_version not in (17, 18), spec.export.opset_version)
 
 
-def _batches(spec: ExperimentSpec) -> Any:
+def _batches(spec: ExperimentSpec) -> object:
     engine = spec.gen_trt_engine.tensorrt
     rising = engine.min_batch_size <= engine.opt_batch_size <= engine.max_batch_size
     return breaks(not rising, engine.opt_batch_size)
 
 
-def _backend(spec: ExperimentSpec) -> Any:
+def _backend(spec: ExperimentSpec) -> object:
     return breaks(spec.quantize.backend not in ("onnxruntime", "torchao"), spec.quantize.backend)
 
 
-def _mode(spec: ExperimentSpec) -> Any:
+def _mode(spec: ExperimentSpec) -> object:
     section = spec.quantize
     of_weights = section.mode == WEIGHTS_ALONE
     return breaks((section.backend == "torchao") != of_weights, section.mode)
 
 
-def _algorithm(spec: ExperimentSpec) -> Any:
+def _algorithm(spec: ExperimentSpec) -> object:
     section = spec.quantize
     entropy = section.algorithm == "entropy" and section.backend == "onnxruntime"
     return breaks(section.algorithm != "minmax" and not entropy, section.algorithm)
 
 
-def _one_gpu(spec: ExperimentSpec) -> Any:
+def _one_gpu(spec: ExperimentSpec) -> object:
     return breaks(spec.inference.num_gpus > 1, spec.inference.num_gpus)
 
 
 def _one_node(action: Action) -> Rule:
+    path = f"{action}.num_nodes"
     return Rule(
         f"{action}-nodes",
-        f"{action}.num_nodes",
+        path,
         "must be 1 in this release",
         "Leave it out.",
-        lambda spec: breaks(_at(spec, action).num_nodes > 1, _at(spec, action).num_nodes),
+        lambda spec: breaks(value_of(spec, path) > 1, value_of(spec, path)),
     )
 
 
-def _processes(spec: ExperimentSpec) -> Any:
+def _processes(spec: ExperimentSpec) -> object:
     section = spec.evaluate
     return breaks(section.num_processes > 1 and section.num_gpus > 0, section.num_processes)
 
 
-def _bindings(spec: ExperimentSpec) -> Any:
+def _bindings(spec: ExperimentSpec) -> object:
     pairs = ((one.student_module_name, one.teacher_module_name) for one in spec.distill.bindings)
     return next((list(pair) for pair in pairs if not all(pair)), HOLDS)
 
@@ -165,7 +158,7 @@ ACTION_RULES: tuple[Rule, ...] = (
     Rule(
         "evaluate-processes",
         "evaluate.num_processes",
-        "must be 1 where there are GPUs: each GPU has a process of its own",
+        ONE_PROCESS,
         "Leave it out, or set evaluate.num_gpus to 0.",
         _processes,
     ),

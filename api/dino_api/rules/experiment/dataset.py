@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dino_api.experiment.spec import ExperimentSpec
-from dino_api.rules.experiment.model import bad_scheme
-from dino_api.rules.experiment.rule import HOLDS, Rule, breaks
+from dino_api.rules.experiment.rule import HOLDS, NAME_S3, Check, Rule, bad_scheme, breaks
 
 _AUGMENT = "dataset.augmentation"
 # Keys that are not read in training with fixed_random_crop.
@@ -18,56 +15,56 @@ _REPLACED = (
 )
 
 
-def _crop(spec: ExperimentSpec) -> Any:
+def _crop(spec: ExperimentSpec) -> object:
     augment = spec.dataset.augmentation
     wrong = augment.train_random_crop_min > augment.train_random_crop_max
     return breaks(wrong, augment.train_random_crop_min)
 
 
-def _crop_fits(spec: ExperimentSpec) -> Any:
+def _crop_fits(spec: ExperimentSpec) -> object:
     augment = spec.dataset.augmentation
     wrong = augment.train_random_crop_min > min(augment.train_random_resize)
     read = augment.fixed_size is None and augment.fixed_random_crop is None
     return breaks(wrong and read, augment.train_random_crop_min)
 
 
-def _jitter(spec: ExperimentSpec) -> Any:
+def _jitter(spec: ExperimentSpec) -> object:
     augment = spec.dataset.augmentation
     crop = augment.fixed_random_crop
     return breaks(crop is not None and augment.fixed_size is not None, crop)
 
 
-def _jitter_replaces(spec: ExperimentSpec) -> Any:
+def _jitter_replaces(spec: ExperimentSpec) -> object:
     augment, default = spec.dataset.augmentation, type(spec.dataset.augmentation)()
     replaced = [name for name in _REPLACED if getattr(augment, name) != getattr(default, name)]
     wrong = augment.fixed_random_crop is not None and bool(replaced)
     return breaks(wrong, augment.fixed_random_crop)
 
 
-def _planned(spec: ExperimentSpec) -> Any:
+def _planned(spec: ExperimentSpec) -> object:
     augment = spec.dataset.augmentation
     alike = augment.fixed_size is not None or augment.fixed_random_crop is not None
     return breaks(augment.planned_sizes and alike, True)
 
 
-def _zoom_order(spec: ExperimentSpec) -> Any:
+def _zoom_order(spec: ExperimentSpec) -> object:
     zoom = spec.dataset.augmentation.zoom_crop
     return breaks(zoom is not None and zoom[0] > zoom[1], zoom)
 
 
-def _zoom_needs_size(spec: ExperimentSpec) -> Any:
+def _zoom_needs_size(spec: ExperimentSpec) -> object:
     augment = spec.dataset.augmentation
     return breaks(augment.zoom_crop is not None and augment.fixed_size is None, augment.zoom_crop)
 
 
-def _eval_ids(spec: ExperimentSpec) -> Any:
+def _eval_ids(spec: ExperimentSpec) -> object:
     ids, classes = spec.dataset.eval_class_ids, spec.dataset.num_classes
     wrong = ids is not None and classes is not None and any(one >= classes for one in ids)
     return breaks(wrong, ids)
 
 
-def _sources(name: str) -> Any:
-    def check(spec: ExperimentSpec) -> Any:
+def _sources(name: str) -> Check:
+    def check(spec: ExperimentSpec) -> object:
         for source in getattr(spec.dataset, name) or []:
             for uri in (source.image_dir, source.json_file):
                 if bad_scheme(uri):
@@ -77,7 +74,7 @@ def _sources(name: str) -> Any:
     return check
 
 
-def _infer_sources(spec: ExperimentSpec) -> Any:
+def _infer_sources(spec: ExperimentSpec) -> object:
     source = spec.dataset.infer_data_sources
     uris = [*source.image_dir, source.classmap] if source else []
     return next((uri for uri in uris if bad_scheme(uri)), HOLDS)
@@ -90,18 +87,17 @@ _SOURCES = {
     "calibration": "quant_calibration_data_sources",
 }
 _URI = "must hold local paths or s3:// URIs"
-_S3 = "Write s3://bucket/path; the endpoint is configured apart."
 
 DATASET_RULES = (
     *(
-        Rule(f"{part}-uri", f"dataset.{name}", _URI, _S3, _sources(name))
+        Rule(f"{part}-uri", f"dataset.{name}", _URI, NAME_S3, _sources(name))
         for part, name in _SOURCES.items()
     ),
     Rule(
         "inference-uri",
         "dataset.infer_data_sources",
         _URI,
-        _S3,
+        NAME_S3,
         _infer_sources,
     ),
     Rule(

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from typing import Any
 
 from dino_api.experiment.model import IMAGENET, SHIPPED_BACKBONE
 from dino_api.experiment.spec import ExperimentSpec
-from dino_api.rules.experiment.rule import Rule, breaks, fixed, where_set
+from dino_api.rules.experiment.rule import (
+    NAME_S3,
+    PATH_OR_S3,
+    Rule,
+    breaks,
+    fixed,
+    names_store,
+    where_set,
+)
 
 # docs/backbones.md says what each name is. FAN and the large GC-ViTs are in neither torchvision
 # nor timm; they have a rule of their own, which names the nearest network that can be built.
@@ -21,25 +28,19 @@ NOT_BUILT = r"^(fan_(tiny|small|base|large)|gc_vit_large(_384)?)$"
 
 RANDOM_START = "backbone-random"
 """The rule's id: a search asks it of its template, and a parent's model answers it."""
-_S3 = "Write s3://bucket/path; the endpoint is configured apart"
 
 
-def bad_scheme(uri: str) -> bool:
-    """Whether the text names a store that cannot be read. Local paths and s3:// can."""
-    return "://" in uri and not uri.startswith("s3://")
-
-
-def _backbone(spec: ExperimentSpec) -> Any:
+def _backbone(spec: ExperimentSpec) -> object:
     name = spec.model.backbone
     return breaks(re.match(f"{BACKBONE}|{NOT_BUILT}", name) is None, name)
 
 
-def _built(spec: ExperimentSpec) -> Any:
+def _built(spec: ExperimentSpec) -> object:
     name = spec.model.backbone
     return breaks(re.match(NOT_BUILT, name) is not None, name)
 
 
-def _imagenet(spec: ExperimentSpec) -> Any:
+def _imagenet(spec: ExperimentSpec) -> object:
     model = spec.model
     wrong = model.pretrained_backbone_path == IMAGENET and model.backbone != SHIPPED_BACKBONE
     return breaks(wrong, model.backbone)
@@ -52,46 +53,41 @@ def random_start(spec: ExperimentSpec) -> bool:
     return not (named or train.resume_training_checkpoint_path)
 
 
-def _random(spec: ExperimentSpec) -> Any:
+def _random(spec: ExperimentSpec) -> object:
     return breaks(random_start(spec), None)
 
 
-def _backbone_path(spec: ExperimentSpec) -> Any:
-    path = spec.model.pretrained_backbone_path
-    return breaks(bad_scheme(path), path)
-
-
-def _levels(spec: ExperimentSpec) -> Any:
+def _levels(spec: ExperimentSpec) -> object:
     indices = spec.model.return_interm_indices
     return breaks(len(indices) != spec.model.num_feature_levels, indices)
 
 
-def _rising(spec: ExperimentSpec) -> Any:
+def _rising(spec: ExperimentSpec) -> object:
     indices = spec.model.return_interm_indices
     return breaks(any(a >= b for a, b in pairwise(indices)) or indices[:1] == [4], indices)
 
 
-def _heads(spec: ExperimentSpec) -> Any:
+def _heads(spec: ExperimentSpec) -> object:
     model = spec.model
     return breaks(model.hidden_dim % model.nheads != 0, model.hidden_dim)
 
 
-def _groups(spec: ExperimentSpec) -> Any:
+def _groups(spec: ExperimentSpec) -> object:
     return breaks(spec.model.hidden_dim % 32 != 0, spec.model.hidden_dim)
 
 
-def _select(spec: ExperimentSpec) -> Any:
+def _select(spec: ExperimentSpec) -> object:
     model, classes = spec.model, spec.dataset.num_classes
     wrong = classes is not None and model.num_select >= model.num_queries * classes
     return breaks(wrong, model.num_select)
 
 
-def _denoising(spec: ExperimentSpec) -> Any:
+def _denoising(spec: ExperimentSpec) -> object:
     model = spec.model
     return breaks(model.use_dn and model.dn_number < 50, model.dn_number)
 
 
-def _losses(spec: ExperimentSpec) -> Any:
+def _losses(spec: ExperimentSpec) -> object:
     kinds = spec.model.loss_types
     return breaks(len(set(kinds)) != len(kinds), kinds)
 
@@ -136,9 +132,9 @@ MODEL_RULES = (
     Rule(
         "backbone-uri",
         "model.pretrained_backbone_path",
-        "must be a path or an s3:// URI",
-        f"{_S3}.",
-        _backbone_path,
+        PATH_OR_S3,
+        NAME_S3,
+        names_store("model.pretrained_backbone_path"),
         cel=where_set(
             "pretrained_backbone_path",
             "!self.pretrained_backbone_path.contains('://') || "

@@ -12,6 +12,9 @@ from dino_api.names import TRAINS, Action
 from dino_api.problem import Problem, Severity
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z_.]+)\}")
+PATH_OR_S3 = "must be a path or an s3:// URI"
+NAME_S3 = "Write s3://bucket/path; the endpoint is configured apart."
+ONE_PROCESS = "must be 1 where there are GPUs: each GPU has a process of its own"
 
 
 class _Holds:
@@ -19,6 +22,8 @@ class _Holds:
 
 
 HOLDS = _Holds()
+Check = Callable[[ExperimentSpec], object]
+"""HOLDS, or the value that breaks the rule."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,6 @@ class Rule:
     """One statement about the experiment.
 
     path: the key it is about. must: what has to hold. remedy: what to write instead.
-    check: HOLDS, or the value that breaks the rule.
     cel: the same statement in CEL, true where it holds; empty where the CRD's schema says it or
     where it is a warning, which admission does not have. `{lr}` stands for the key `lr` of the
     section, or its default where the object leaves it out.
@@ -37,7 +41,7 @@ class Rule:
     path: str
     must: str
     remedy: str
-    check: Callable[[ExperimentSpec], Any]
+    check: Check
     cel: str = ""
     scope: str | None = None
     severity: Severity = "error"
@@ -76,9 +80,32 @@ class Rule:
         return f"{leaf} {self.must}. {self.remedy}".strip()
 
 
-def breaks(condition: bool, got: Any) -> Any:
+def breaks(condition: bool, got: object) -> object:
     """`got` where the condition (a broken rule) is true, else HOLDS."""
     return got if condition else HOLDS
+
+
+def bad_scheme(uri: str) -> bool:
+    """Whether the text names a store that cannot be read. Local paths and s3:// can."""
+    return "://" in uri and not uri.startswith("s3://")
+
+
+def value_of(spec: ExperimentSpec, path: str) -> Any:
+    """The value of a key by its dotted path."""
+    node: Any = spec
+    for part in path.split("."):
+        node = getattr(node, part)
+    return node
+
+
+def names_store(path: str) -> Check:
+    """The check of one key that must be a path or an s3:// URI."""
+
+    def check(spec: ExperimentSpec) -> object:
+        uri = value_of(spec, path)
+        return breaks(bad_scheme(uri), uri)
+
+    return check
 
 
 def where_set(leaf: str, holds: str) -> str:
@@ -86,16 +113,14 @@ def where_set(leaf: str, holds: str) -> str:
     return f"!has(self.{leaf}) || {holds}"
 
 
-def fixed(id: str, path: str, value: Any, remedy: str) -> Rule:
+def fixed(id: str, path: str, value: str | int | bool, remedy: str) -> Rule:
     """An option that TAO has and this release does not: only `value` is accepted."""
-    section, _, leaf = path.rpartition(".")
+    leaf = path.rpartition(".")[2]
     text = f"'{value}'" if isinstance(value, str) else str(value).lower()
 
-    def check(spec: ExperimentSpec) -> Any:
-        node: Any = spec
-        for part in section.split("."):
-            node = getattr(node, part)
-        return breaks(getattr(node, leaf) != value, getattr(node, leaf))
+    def check(spec: ExperimentSpec) -> object:
+        given = value_of(spec, path)
+        return breaks(given != value, given)
 
     shown = text.strip("'")
     must = f"must be {shown} in this release"

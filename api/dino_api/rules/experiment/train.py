@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from dino_api.experiment.spec import ExperimentSpec
-from dino_api.rules.experiment.model import bad_scheme
-from dino_api.rules.experiment.rule import HOLDS, Rule, breaks, fixed, where_set
+from dino_api.rules.experiment.rule import (
+    NAME_S3,
+    ONE_PROCESS,
+    PATH_OR_S3,
+    Check,
+    Rule,
+    breaks,
+    fixed,
+    names_store,
+    where_set,
+)
 
 _EPOCHS = "must not exceed num_epochs"
-_S3 = "Write s3://bucket/path; the endpoint is configured apart."
 # Which keys each choice reads; the others have no effect beside it.
 _READ_BY = {
     "momentum": ("optimizer", "SGD"),
@@ -20,12 +27,12 @@ _READ_BY = {
 }
 
 
-def _validation(spec: ExperimentSpec) -> Any:
+def _validation(spec: ExperimentSpec) -> object:
     train = spec.train
     return breaks(train.validation_interval > train.num_epochs, train.validation_interval)
 
 
-def _checkpoint(spec: ExperimentSpec) -> Any:
+def _checkpoint(spec: ExperimentSpec) -> object:
     train = spec.train
     epochs = train.checkpoint_interval_unit == "epoch"
     return breaks(
@@ -33,21 +40,21 @@ def _checkpoint(spec: ExperimentSpec) -> Any:
     )
 
 
-def _never_drops(spec: ExperimentSpec) -> Any:
+def _never_drops(spec: ExperimentSpec) -> object:
     optim, epochs = spec.train.optim, spec.train.num_epochs
     first = {"MultiStep": min(optim.lr_steps, default=epochs), "StepLR": optim.lr_step_size}
     return breaks(first.get(optim.lr_scheduler, 0) >= epochs, optim.lr_scheduler)
 
 
-def _steps_rise(spec: ExperimentSpec) -> Any:
+def _steps_rise(spec: ExperimentSpec) -> object:
     steps = spec.train.optim.lr_steps
     return breaks(steps != sorted(set(steps)), steps)
 
 
-def _unread(leaf: str) -> Any:
+def _unread(leaf: str) -> Check:
     choice, value = _READ_BY[leaf]
 
-    def check(spec: ExperimentSpec) -> Any:
+    def check(spec: ExperimentSpec) -> object:
         optim = spec.train.optim
         given = leaf in optim.model_fields_set
         return breaks(given and getattr(optim, choice) != value, getattr(optim, leaf))
@@ -60,40 +67,32 @@ def is_vit(backbone: str) -> bool:
     return re.match(r"(timm/)?(vit|deit|eva|beit)", backbone) is not None
 
 
-def _decay_unread(spec: ExperimentSpec) -> Any:
+def _decay_unread(spec: ExperimentSpec) -> object:
     optim = spec.train.optim
     given = "layer_decay_rate" in optim.model_fields_set
     return breaks(given and not is_vit(spec.model.backbone), optim.layer_decay_rate)
 
 
-def _half_on_cpu(spec: ExperimentSpec) -> Any:
+def _half_on_cpu(spec: ExperimentSpec) -> object:
     train = spec.train
     return breaks(train.precision == "fp16" and train.num_gpus == 0, train.precision)
 
 
-def _processes(spec: ExperimentSpec) -> Any:
+def _processes(spec: ExperimentSpec) -> object:
     train = spec.train
     return breaks(train.num_processes > 1 and train.num_gpus > 0, train.num_processes)
 
 
-def _stops_early(spec: ExperimentSpec) -> Any:
+def _stops_early(spec: ExperimentSpec) -> object:
     train, early = spec.train, spec.train.early_stopping
     first = train.validation_interval * (1 + early.patience)
     return breaks(early.enabled and first >= train.num_epochs, early.patience)
 
 
-def _early_unread(spec: ExperimentSpec) -> Any:
+def _early_unread(spec: ExperimentSpec) -> object:
     early = spec.train.early_stopping
     given = early.model_fields_set & {"patience", "min_delta"}
     return breaks(bool(given) and not early.enabled, False)
-
-
-def _uri(section: str, leaf: str) -> Any:
-    def check(spec: ExperimentSpec) -> Any:
-        uri = getattr(getattr(spec, section) if section else spec, leaf)
-        return uri if bad_scheme(uri) else HOLDS
-
-    return check
 
 
 def _store(section: str, leaf: str) -> Rule:
@@ -104,9 +103,9 @@ def _store(section: str, leaf: str) -> Rule:
     return Rule(
         f"{leaf.replace('_', '-')}-uri" if section else "root-results-dir-uri",
         path,
-        "must be a path or an s3:// URI",
-        _S3,
-        _uri(section, leaf),
+        PATH_OR_S3,
+        NAME_S3,
+        names_store(path),
         cel="" if refused else cel,
     )
 
@@ -207,7 +206,7 @@ TRAIN_RULES = (
     Rule(
         "processes-on-cpu",
         "train.num_processes",
-        "must be 1 where there are GPUs: each GPU has a process of its own",
+        ONE_PROCESS,
         "Leave it out, or set the number of GPUs to 0.",
         _processes,
         cel="{experiment.train.num_processes} == 1 || "

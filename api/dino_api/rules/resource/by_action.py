@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from dino_api.actions import ACTIONS, Data, needing, reading, taking_only
+from dino_api.actions import ACTIONS, DatasetSplit, needing, reading, taking_only
 from dino_api.formats import CALLED, Format, endings
 from dino_api.names import WEIGHTS_ALONE, Action
 from dino_api.rules.resource.rule import ResourceRule, sources
@@ -19,15 +19,15 @@ _WEIGHTS = (
     f"self.?experiment.?quantize.?mode.orValue('') == '{WEIGHTS_ALONE}')"
 )
 _RANGES = f"(self.action == 'quantize' && !{_WEIGHTS}) || {_INT8}"
-_TRAINS = needing(Data.TRAIN)
-_SCORES, _LOOKS = needing(Data.TEST), needing(Data.INFERENCE)
+_TRAINS = needing(DatasetSplit.TRAIN)
+_SCORES, _LOOKS = needing(DatasetSplit.TEST), needing(DatasetSplit.INFERENCE)
 _MANY = tuple(each.action for each in ACTIONS.values() if each.several)
 
 SOURCE_RULES: tuple[ResourceRule, ...] = (
     *(
         rule
-        for part in Data
-        if part is not Data.INFERENCE
+        for part in DatasetSplit
+        if part is not DatasetSplit.INFERENCE
         for rule in sources(f"{_DATA}.{part}[]", ("images", "annotations"))
     ),
     *sources(f"{_DATA}.inference", ("images", "classmap")),
@@ -93,8 +93,8 @@ DATA_RULES: tuple[ResourceRule, ...] = (
     ),
     *(
         _unread(part, _words(reading(part)), _in(reading(part)))
-        for part in Data
-        if part is not Data.CALIBRATION
+        for part in DatasetSplit
+        if part is not DatasetSplit.CALIBRATION
     ),
     _unread(
         "calibration",

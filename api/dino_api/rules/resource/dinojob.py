@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dino_api.names import LONGEST_JOB_NAME, LONGEST_SEARCHED_OUTPUT
 from dino_api.rules.resource.by_action import ACTION_JOB_RULES, ACTION_TEMPLATE_RULES, SOURCE_RULES
-from dino_api.rules.resource.rule import S3, ResourceRule, is_s3
+from dino_api.rules.resource.rule import ResourceRule, in_bucket
 
 
 def immutable(name: str, required: bool, kind: str, editable: str) -> ResourceRule:
@@ -51,14 +51,7 @@ def _classes(otherwise: str = "") -> ResourceRule:
 
 TRAINING_RULES: tuple[ResourceRule, ...] = (
     *SOURCE_RULES,
-    ResourceRule(
-        "output-uri",
-        "spec.output",
-        "uri",
-        "must be an s3:// URI with a bucket",
-        S3,
-        is_s3("uri"),
-    ),
+    in_bucket("output-uri", "spec.output"),
     ResourceRule(
         "endpoint-url",
         "spec.storage",

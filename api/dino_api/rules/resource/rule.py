@@ -35,18 +35,16 @@ def is_s3(name: str) -> str:
     return f"self.{name}.matches('^s3://[a-z0-9][a-z0-9.-]+(/.*)?$')"
 
 
+def in_bucket(id: str, scope: str) -> ResourceRule:
+    """The rule of a `uri` that must be an s3:// URI with a bucket."""
+    return ResourceRule(id, scope, "uri", "must be an s3:// URI with a bucket", S3, is_s3("uri"))
+
+
 def sources(scope: str, names: tuple[str, ...]) -> tuple[ResourceRule, ...]:
     """Rules of one source of data. names: its fields that name something below its uri."""
     part = scope.rpartition(".")[2].removesuffix("[]")
     return (
-        ResourceRule(
-            f"datasets-{part}-uri",
-            scope,
-            "uri",
-            "must be an s3:// URI with a bucket",
-            S3,
-            is_s3("uri"),
-        ),
+        in_bucket(f"datasets-{part}-uri", scope),
         *(
             ResourceRule(
                 f"{part}-{name}",

@@ -122,7 +122,7 @@ def _after_the_end(view: JobView) -> Plan:
     Only now: were the Job deleted before its end is written here, it would be run once more.
     """
     patches = []
-    ttl = view.policy.get("ttlSecondsAfterFinished")
+    ttl = view.policy.ttl_seconds_after_finished
     ours = [*view.own_jobs, *view.readers]
     for job in ours:
         if ttl is not None and job.time_to_live != ttl:
@@ -191,7 +191,7 @@ def _begin(view: JobView, attempt: Attempt, last: failure.Cause | None = None) -
 
 
 def _create(
-    view: JobView, attempt: Attempt, resolved: spec_file.Resolved, last: failure.Cause | None
+    view: JobView, attempt: Attempt, resolved: spec_file.ResolvedSpec, last: failure.Cause | None
 ) -> Plan:
     job = children.job(view.resource, resolved, attempt, view.settings)
     job = limit_ranges.fitted(job, view.children.limit_ranges)
@@ -210,7 +210,7 @@ def _create(
     return replace(planned, creates=(*pod_inputs.lacking(view, resolved), job), events=events)
 
 
-def _doubts(attempt: Attempt, resolved: spec_file.Resolved) -> tuple[Event, ...]:
+def _doubts(attempt: Attempt, resolved: spec_file.ResolvedSpec) -> tuple[Event, ...]:
     """An event of what is odd about the spec, with the job's first child: before a GPU is used."""
     first = attempt.number == 1 and attempt.preflight == resolved.reads_data
     return doubts(" ".join(resolved.warnings)) if first else ()

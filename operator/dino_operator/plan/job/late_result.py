@@ -39,7 +39,7 @@ SHOWN = NEEDED | {"artifacts", "dataset"}
 
 
 @dataclass(frozen=True)
-class Reading:
+class ResultReading:
     """What is known of the result. plan: what to do until more is. problem: why no more will be."""
 
     result: Result | None
@@ -47,13 +47,13 @@ class Reading:
     problem: str = ""
 
 
-def reading(view: JobView, job: Job) -> Reading:
+def reading(view: JobView, job: Job) -> ResultReading:
     """The result of an attempt that succeeded: as its pod told it, or else as it is read."""
     result = results.of_job(job, view.children.pods)
     if result is not None and result.failure is not None:
         result = None  # of a pod that was preempted; the one that came after it is gone
     if result is not None and not result.lost & NEEDED:
-        return Reading(result)
+        return ResultReading(result)
     reader = view.reader_of(job.attempt)
     if reader is None:
         return _missing(view, job, result)
@@ -62,55 +62,59 @@ def reading(view: JobView, job: Job) -> Reading:
     own = reader.own(view.children.pods)
     if reader.is_finished:
         cause = failure.of_job(reader, own)
-        return Reading(result, problem=f"{cause.rule.reason}: {cause.message}")
+        return ResultReading(result, problem=f"{cause.rule.reason}: {cause.message}")
     left = PATIENCE - _since(view, str(reader.created_at))
     if left <= 0:
         message = f"Job {reader.name} has not ended after {PATIENCE} seconds"
-        return Reading(result, problem=message)
+        return ResultReading(result, problem=message)
     if reader.is_suspended:
         why = kueue.held_by(view, reader).running.message
         waits = _wait(view, min(left, view.settings.recheck), why)
-        return Reading(result, replace(waits, patches=kueue.into_queue(view, reader)))
+        return ResultReading(result, replace(waits, patches=kueue.into_queue(view, reader)))
     why, soon = _stuck(view, own)
-    return Reading(result, _wait(view, min(left, soon), why))
+    return ResultReading(result, _wait(view, min(left, soon), why))
 
 
 def _since(view: JobView, when: str) -> float:
     return (view.now - rfc3339.parse(when)).total_seconds()
 
 
-def _read(result: Result | None, message: Result | None) -> Reading:
+def _read(result: Result | None, message: Result | None) -> ResultReading:
     """What the Job left; beside it, what the attempt itself told stays."""
     if result is None:
-        return Reading(message, problem="the words of the Job that read it are lost, too")
+        return ResultReading(message, problem="the words of the Job that read it are lost, too")
     if result.failure is not None:
-        return Reading(message, problem=f"it tells of a failure, {result.failure.reason}")
+        return ResultReading(message, problem=f"it tells of a failure, {result.failure.reason}")
     missing = [name for name in NEEDED if message and getattr(result, name) is None]
     both = result.model_copy(update={name: getattr(message, name) for name in missing})
     cut = both.lost & {name for name in NEEDED if getattr(both, name) is None}
-    return Reading(both, problem="the message of the Job that read it was cut, too" if cut else "")
+    return ResultReading(
+        both, problem="the message of the Job that read it was cut, too" if cut else ""
+    )
 
 
-def _missing(view: JobView, job: Job, result: Result | None) -> Reading:
+def _missing(view: JobView, job: Job, result: Result | None) -> ResultReading:
     """No Job reads it yet."""
     for other in view.children.strangers:
-        return Reading(result, problem=f"Job {other.name} belongs to someone else")
+        return ResultReading(result, problem=f"Job {other.name} belongs to someone else")
     if view.wants_suspend:
         message = f"{_message(view)} once spec.runPolicy.suspend is false"
-        return Reading(result, write(view, conditions.suspended(message), facts={"reporter": None}))
+        return ResultReading(
+            result, write(view, conditions.suspended(message), facts={"reporter": None})
+        )
     refusal = view.children.refusal
     if refusal is not None:
         judged = refusals.judge(refusal)
         late = _since(view, job.finished_at) >= PATIENCE
         # The job may have ended long ago, while no operator was there: one answer is not the last.
         if judged.ends or (late and refusal.heard >= refusals.LASTS_AFTER):
-            return Reading(result, problem=judged.sentence)
-        return Reading(result, _refused(view, refusal))
+            return ResultReading(result, problem=judged.sentence)
+        return ResultReading(result, _refused(view, refusal))
     try:
         made = _objects(view, job.attempt)
     except spec_file.InvalidSpec as error:  # read by another version of the operator
-        return Reading(result, problem=str(error))
-    return Reading(result, _wait(view, PATIENCE, creates=made))
+        return ResultReading(result, problem=str(error))
+    return ResultReading(result, _wait(view, PATIENCE, creates=made))
 
 
 def _wait(view: JobView, seconds: float, why: str = "", creates: tuple[Object, ...] = ()) -> Plan:
@@ -160,7 +164,7 @@ def _objects(view: JobView, attempt: int) -> tuple[Object, ...]:
     return (*view.children.lacking(needed), made)
 
 
-def job(view: JobView, resolved: spec_file.Resolved, attempt: int) -> Object:
+def job(view: JobView, resolved: spec_file.ResolvedSpec, attempt: int) -> Object:
     """Its pod is that of a preflight, but for the command and the cache, which it does not need."""
     template = pods.template(
         view.resource, resolved, Attempt(attempt, preflight=True), view.settings
@@ -186,13 +190,13 @@ def job(view: JobView, resolved: spec_file.Resolved, attempt: int) -> Object:
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
 
-def _command(resolved: spec_file.Resolved) -> list[str]:
+def _command(resolved: spec_file.ResolvedSpec) -> list[str]:
     command = ["dino", Stage.RESULT.value, Option.EXPERIMENT.value, api.SPEC_PATH]
     whose = [] if resolved.action is Action.TRAIN else [Option.ACTION.value, resolved.action.value]
     return [*command, *whose]
 
 
-def troubles(view: JobView, reading: Reading) -> list[str]:
+def troubles(view: JobView, reading: ResultReading) -> list[str]:
     """What of the result is not in the status, and why, for the sentence of a good end."""
     where = f"{view.folder}/{api.RESULT_FILE}"
     result = reading.result

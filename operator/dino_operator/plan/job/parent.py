@@ -20,7 +20,7 @@ from dino_api.names import (
 from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
-from dino_operator.plan.observed.status import ModelFile
+from dino_operator.plan.observed.status import StoredModel
 from dino_operator.plan.rendered import model_files
 from dino_operator.plan.rendered.inheritance import NOT_CARRIED
 
@@ -80,7 +80,7 @@ def _left(view: JobView, parent: Parents, called: str) -> ParentState:
     if taken is None:
         return _useless(f"{called} is complete, but its status names no model")
     action, weights = view.resource.action, view.resource.quantizes_weights
-    model = ModelFile(taken["model"])
+    model = StoredModel(taken["model"])
     misfit = model_files.misfit(action, model.kind, f"{_titled(parent)} left", weights)
     if misfit is not None:
         return _useless(misfit, FailureReason.INVALID_SPEC)
@@ -167,7 +167,7 @@ def _as_model(checkpoint: Object) -> Object | None:
 
 def _classes(parent: Parents) -> int | None:
     """Classes of the model that it left: a training's own, or those that others took over."""
-    classes = parent.status.dataset.get("numClasses") if parent.action in TRAINS else None
+    classes = parent.status.dataset.num_classes if parent.action in TRAINS else None
     inherited = parent.status.inherited if isinstance(parent, DinoJob) else None
     classes = classes or (inherited and inherited.num_classes)
     return int(classes) if classes else None

@@ -14,7 +14,7 @@ from dino_operator.plan.reported import conditions, refusals
 LONGEST_WAIT = 3600.0
 
 
-def lacking(view: JobView, resolved: spec_file.Resolved) -> tuple[Object, ...]:
+def lacking(view: JobView, resolved: spec_file.ResolvedSpec) -> tuple[Object, ...]:
     """What a pod needs and may be missing: account and right, resolved spec, host names."""
     return view.children.lacking(children.inputs(view.resource, resolved, view.checks_data))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_api.names import ConditionReason, ConditionType, Phase
+from dino_api.result import Dataset, Result
 from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed import results
 from dino_operator.plan.observed.job_view import JobView
@@ -41,26 +42,33 @@ def _ready(view: JobView) -> Condition:
     if view.checked_by:
         message = f"the preflight of DinoJob {view.checked_by} found no error in the same data"
         return Condition(True, ConditionReason.CHECKED_BY_TRIAL, message)
-    return Condition(True, ConditionReason.DATA_CHECKED, _sentence(facts(view).get("dataset", {})))
+    result = _result(view)
+    sentence = _sentence((result and result.dataset) or Dataset())
+    return Condition(True, ConditionReason.DATA_CHECKED, sentence)
 
 
-def _sentence(dataset: Object) -> str:
+def _sentence(dataset: Dataset) -> str:
     """How much there is, and the first of what is odd about it."""
-    counts = [
-        f"{dataset[key]} {word}"
-        for key, word in (("images", "images"), ("annotations", "boxes"), ("numClasses", "classes"))
-        if key in dataset
-    ]
-    message = ", ".join(counts) or "no error was found"
-    warnings = dataset.get("warnings", [])
+    counts = (
+        (dataset.images, "images"),
+        (dataset.annotations, "boxes"),
+        (dataset.num_classes, "classes"),
+    )
+    known = [f"{count} {word}" for count, word in counts if count is not None]
+    message, warnings = ", ".join(known) or "no error was found", dataset.warnings
     return f"{message}; {len(warnings)} warnings: {warnings[0]}" if warnings else message
 
 
 def facts(view: JobView) -> Object:
     """What the preflight found, until it stands in the status: after its end, either way."""
+    return results.of_preflight(_result(view))
+
+
+def _result(view: JobView) -> Result | None:
+    """The preflight's last words, until they stand in the status."""
     if view.resource.is_true(ConditionType.DATA_READY):
-        return {}
+        return None
     job = view.current if view.checks_data else view.preflight
     if job is None or not job.is_finished:
-        return {}
-    return results.of_preflight(job, view.children.pods)
+        return None
+    return results.of_job(job, view.children.pods)

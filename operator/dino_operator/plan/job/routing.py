@@ -69,7 +69,7 @@ def search_for(view: JobView) -> Object:
 
 def _template(view: JobView) -> Object:
     template = copy.deepcopy({k: v for k, v in view.resource.spec.items() if k not in OWN})
-    policy = {k: v for k, v in view.policy.items() if k not in HELD}
+    policy = {k: v for k, v in view.policy.raw.items() if k not in HELD}
     data = template.get("datasets")
     if data and "train" in data and not data.get("validation"):  # taken by an earlier release
         data["validation"] = copy.deepcopy(data["train"])

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from dino_api import rfc3339
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Condition, Object, is_finished, is_true
+from dino_operator.plan.model import FINAL, Condition, Object, is_true
 from dino_operator.plan.observed import objects
 
 
@@ -121,5 +121,5 @@ class ApiObject(Part):
 
     @property
     def is_finished(self) -> bool:
-        """Whether Complete or Failed was ever said of it. Neither is taken back."""
-        return is_finished(self.raw)
+        """Whether Complete or Failed was ever said of it."""
+        return any(map(self.is_true, FINAL))

@@ -80,7 +80,7 @@ class Children:
     katib_served: bool = False
     experiment: katib.Experiment | None = None
     suggestion: katib.Suggestion | None = None
-    katib_trials: tuple[katib.Trial, ...] = ()
+    katib_trials: tuple[katib.ExperimentTrial, ...] = ()
     refusal: Refusal | None = None
     events: Mapping[str, tuple[SeenEvent, ...]] = field(default_factory=dict)
     limit_ranges: tuple[LimitRange, ...] = ()

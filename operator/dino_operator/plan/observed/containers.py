@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from dino_api import rfc3339
-from dino_operator.plan.observed.pod import INIT, SIDECAR, Container, Ended, Pod
+from dino_operator.plan.observed.pod import INIT, SIDECAR, Container, Pod, Termination
 
 PULL_PROBLEMS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
@@ -34,7 +34,7 @@ def failed(pod: Pod) -> str:
     return ""
 
 
-def _end(ended: Ended) -> str:
+def _end(ended: Termination) -> str:
     """How it ended, in the words of the kubelet and of the container itself."""
     message = f"ended with exit code {ended.exit_code or 0}"
     message += "" if ended.reason in ("", "Error") else f" ({ended.reason})"

@@ -12,7 +12,7 @@ from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed import containers, memory_limit
 from dino_operator.plan.observed.job import Job
-from dino_operator.plan.observed.pod import Ended, Pod
+from dino_operator.plan.observed.pod import Pod, Termination
 
 KILLED_CODE = failures.exit_code(FailureReason.OUT_OF_MEMORY)
 PREEMPTED_CODE = failures.exit_code(FailureReason.PREEMPTED)
@@ -119,7 +119,7 @@ def _evicted(pod: Pod) -> Cause:
     return cause(FailureReason.PREEMPTED, message)
 
 
-def _exited(pod: Pod, ended: Ended) -> Cause:
+def _exited(pod: Pod, ended: Termination) -> Cause:
     """The reason is that of the exit code; of the pod's own words message and remedy count.
 
     But for OutOfMemory, which a pod with several processes may say under another code.
@@ -170,7 +170,7 @@ def _crashed() -> failures.FailureRule:
     return failures.by_reason(FailureReason.CRASHED.value)
 
 
-def _with_log(message: str, ended: Ended) -> str:
+def _with_log(message: str, ended: Termination) -> str:
     """Adds the end of the log, which the kubelet leaves where the trainer left no message."""
     log = ended.message.strip()
     return f"{message}; its log ends: …{log[-1000:]}" if log else message

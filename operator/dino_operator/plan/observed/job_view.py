@@ -7,18 +7,14 @@ from datetime import datetime
 from functools import cached_property
 
 from dino_api.names import Action, ConditionType, Label, Stage
-from dino_api.resources.dinojob import RunPolicy
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Object, Settings
+from dino_operator.plan.model import Settings
 from dino_operator.plan.observed import active_time, queue_labels
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.pod import Pod
-from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
+from dino_operator.plan.observed.resource import DinoAutoML, DinoJob, StoredPolicy
 from dino_operator.plan.observed.status import JobStatus
-
-DEFAULT_MAX_RETRIES: int = RunPolicy.model_fields["max_retries"].default
-"""Where the stored object lacks it; the CRD's default is the same."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +37,8 @@ class JobView:
         return self.resource.uid
 
     @property
-    def policy(self) -> Object:
-        """spec.runPolicy as stored."""
+    def policy(self) -> StoredPolicy:
+        """spec.runPolicy."""
         return self.resource.run_policy
 
     @property
@@ -95,7 +91,7 @@ class JobView:
     @property
     def max_retries(self) -> int:
         """How many counted failures may be followed by another attempt."""
-        return int(self.policy.get("maxRetries", DEFAULT_MAX_RETRIES))
+        return self.policy.max_retries
 
     @property
     def nodes(self) -> int:
@@ -217,8 +213,7 @@ class JobView:
     @property
     def deadline(self) -> int | None:
         """spec.runPolicy.activeDeadlineSeconds."""
-        seconds = self.policy.get("activeDeadlineSeconds")
-        return None if seconds is None else int(seconds)
+        return self.policy.active_deadline_seconds
 
     def seconds_left(self, attempt: int) -> int | None:
         """Seconds of the deadline for that attempt; None without one, 0 or less when used up."""

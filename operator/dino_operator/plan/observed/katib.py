@@ -48,7 +48,7 @@ class Suggestion(ApiObject):
     """The Suggestion: what draws the trials, in a deployment of its own."""
 
 
-class Trial(ApiObject):
+class ExperimentTrial(ApiObject):
     """A Trial: one draw, which Katib runs as a Job of the same name."""
 
     @property

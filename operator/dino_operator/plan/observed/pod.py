@@ -16,7 +16,7 @@ INIT, SIDECAR = "init container", "container"
 
 
 @dataclass(frozen=True)
-class Ended:
+class Termination:
     """How a container ended. message: what it left, which may be the end of its log."""
 
     exit_code: int | None
@@ -26,7 +26,7 @@ class Ended:
     finished_at: str
 
     @classmethod
-    def of(cls, state: Object | None) -> Ended | None:
+    def of(cls, state: Object | None) -> Termination | None:
         """The end that a state of the kubelet's tells of, or None."""
         terminated = (state or {}).get("terminated")
         if terminated is None:
@@ -70,14 +70,14 @@ class Container:
         return str(running.get("startedAt") or "")
 
     @property
-    def ended(self) -> Ended | None:
+    def ended(self) -> Termination | None:
         """How it ended, if it has."""
-        return Ended.of(self._state)
+        return Termination.of(self._state)
 
     @property
-    def last_end(self) -> Ended | None:
+    def last_end(self) -> Termination | None:
         """How it ended before it was started again."""
-        return Ended.of(self.raw.get("lastState"))
+        return Termination.of(self.raw.get("lastState"))
 
     @property
     def waits_for(self) -> tuple[str, str]:
@@ -142,7 +142,7 @@ class Pod(ApiObject):
         return next((each for each in self.containers if each.is_trainer), None)
 
     @property
-    def ended(self) -> Ended | None:
+    def ended(self) -> Termination | None:
         """How the trainer ended, if it has."""
         return self.trainer.ended if self.trainer else None
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from dino_api import names
 from dino_api.actions import ACTIONS, ActionFacts, facts_of
 from dino_api.names import AUTOML_KIND, KIND, Action
-from dino_api.resources.dinojob import Resources
+from dino_api.resources.dinojob import Resources, RunPolicy
 from dino_operator.plan.model import Object
-from dino_operator.plan.observed.api_object import ApiObject
+from dino_operator.plan.observed.api_object import ApiObject, Part
 from dino_operator.plan.observed.status import JobStatus, SearchStatus, Status
 
 NOT_SEARCHED = "Disabled"
@@ -18,10 +18,11 @@ NOT_SEARCHED = "Disabled"
 
 GPUS: int = Resources.model_fields["gpus"].default
 NODES: int = Resources.model_fields["nodes"].default
+MAX_RETRIES: int = RunPolicy.model_fields["max_retries"].default
 """Where the stored object lacks them; the CRD's defaults are the same."""
 
 
-class Parent(NamedTuple):
+class StoredParent(NamedTuple):
     """spec.parent: a job or a search by name, or a file; empty where there is none of either."""
 
     kind: str = KIND
@@ -29,7 +30,38 @@ class Parent(NamedTuple):
     uri: str = ""
 
 
-NO_PARENT = Parent()
+NO_PARENT = StoredParent()
+
+
+class StoredPolicy(Part):
+    """spec.runPolicy."""
+
+    @property
+    def suspend(self) -> bool:
+        """Whether the user holds the job."""
+        return bool(self.raw.get("suspend"))
+
+    @property
+    def stop(self) -> bool:
+        """Whether the job is to end for good."""
+        return bool(self.raw.get("stop"))
+
+    @property
+    def max_retries(self) -> int:
+        """How many counted failures may be followed by another attempt."""
+        return int(self.raw.get("maxRetries", MAX_RETRIES))
+
+    @property
+    def active_deadline_seconds(self) -> int | None:
+        """For how long it may run, in all."""
+        seconds = self.raw.get("activeDeadlineSeconds")
+        return None if seconds is None else int(seconds)
+
+    @property
+    def ttl_seconds_after_finished(self) -> int | None:
+        """For how long its Jobs stay after the end."""
+        seconds = self.raw.get("ttlSecondsAfterFinished")
+        return None if seconds is None else int(seconds)
 
 
 class Resource(ApiObject):
@@ -87,19 +119,18 @@ class Resource(ApiObject):
         return experiment
 
     @property
-    def parent(self) -> Parent:
+    def parent(self) -> StoredParent:
         """What it goes on from."""
         parent = self.raw["spec"].get("parent")
         if not parent:
             return NO_PARENT
         kind = str(parent.get("kind") or KIND)
-        return Parent(kind, str(parent.get("name") or ""), str(parent.get("uri") or ""))
+        return StoredParent(kind, str(parent.get("name") or ""), str(parent.get("uri") or ""))
 
     @property
-    def run_policy(self) -> Object:
-        """spec.runPolicy as it is stored."""
-        policy: Object = self.raw["spec"].get("runPolicy") or {}
-        return policy
+    def run_policy(self) -> StoredPolicy:
+        """spec.runPolicy; empty where it is left out."""
+        return StoredPolicy(self.raw["spec"].get("runPolicy") or {})
 
     @property
     def pod_template(self) -> Object:
@@ -130,12 +161,12 @@ class DinoJob(Resource):
     @property
     def wants_suspend(self) -> bool:
         """Whether its work is to be held."""
-        return bool(self.run_policy.get("suspend"))
+        return self.run_policy.suspend
 
     @property
     def wants_stop(self) -> bool:
         """Whether it is to end for good."""
-        return bool(self.run_policy.get("stop"))
+        return self.run_policy.stop
 
     @property
     def output(self) -> str:

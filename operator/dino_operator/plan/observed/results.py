@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from dino_api import metric
@@ -24,9 +25,8 @@ def of_job(job: Job, pods: Iterable[Pod]) -> Result | None:
     return None
 
 
-def of_preflight(job: Job, pods: Iterable[Pod]) -> Object:
+def of_preflight(result: Result | None) -> Object:
     """What a preflight found, as facts of the status; nothing where its message is gone."""
-    result = of_job(job, pods)
     if result is None:
         return {}
     facts = result.to_dict()
@@ -45,7 +45,7 @@ def _named(artifact: Object) -> Object:
 def of_success(result: Result, status: JobStatus) -> Object:
     """What an attempt achieved, as facts of the status; what the preflight found stays."""
     facts = _facts(result)
-    checked = {key: value for key, value in status.dataset.items() if value}
+    checked = {key: value for key, value in status.dataset.raw.items() if value}
     return {
         **{key: facts.get(key) for key in ("metrics", "checkpoint", "model", "comparison")},
         "artifacts": _artifacts(facts, status),
@@ -110,9 +110,9 @@ def of_stopped(result: Result | None, status: JobStatus, folder: str) -> Object:
     result: its pod's last words, where they were seen. status: of the job; in it the pod wrote its
     progress. folder: where its action publishes. Best weights lie there since its first validation.
     """
-    points = result.to_dict().get("curve", []) if result else []
-    points += status.progress.curve
-    scores = [each["mAP50"] for each in points if "mAP50" in each]
+    reached = (result.curve if result else None) or ()
+    points = (*reached, *status.progress.curve)
+    scores = [each.mAP50 for each in points if math.isfinite(each.mAP50)]
     if status.best_mAP50 is not None:  # written down before the end
         scores.append(status.best_mAP50)
     facts: Object = {}

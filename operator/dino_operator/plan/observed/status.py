@@ -10,7 +10,15 @@ from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed.api_object import Part
 
 
-class Progress(Part):
+@dataclass(frozen=True)
+class StoredPoint:
+    """A validation in status.progress.curve."""
+
+    epoch: int
+    mAP50: float
+
+
+class StoredProgress(Part):
     """What the pod says of its work. It may write what it likes here."""
 
     @property
@@ -25,15 +33,26 @@ class Progress(Part):
         return epoch
 
     @property
-    def curve(self) -> list[Object]:
-        """Its validations: epoch and mAP50 of each."""
-        return list(self.raw.get("curve") or [])
+    def curve(self) -> list[StoredPoint]:
+        """Its validations."""
+        rows = (each for each in self.raw.get("curve") or () if {"epoch", "mAP50"} <= each.keys())
+        return [StoredPoint(each["epoch"], each["mAP50"]) for each in rows]
 
     @property
     def updated_at(self) -> str:
         """When it was written, as text; empty where that is no time."""
         text = str(self.raw.get("updatedAt") or "")
         return text if rfc3339.read(text) else ""
+
+
+class StoredDataset(Part):
+    """status.dataset."""
+
+    @property
+    def num_classes(self) -> int | None:
+        """Classes; None where nobody has counted them."""
+        classes: int | None = self.raw.get("numClasses")
+        return classes
 
 
 class StoredFailure(Part):
@@ -50,7 +69,7 @@ class StoredFailure(Part):
         return str(self.raw.get("message", ""))
 
 
-class ModelFile(Part):
+class StoredModel(Part):
     """A model that goes from job to job: status.model, or what a job inherited."""
 
     @property
@@ -75,13 +94,13 @@ class ModelFile(Part):
         return INT8 if packed else self.format
 
 
-class Inherited(Part):
+class StoredInheritance(Part):
     """status.inherited: what the job took over from its parent."""
 
     @property
-    def model(self) -> ModelFile:
+    def model(self) -> StoredModel:
         """The model that it goes on from."""
-        return ModelFile(self.raw["model"])
+        return StoredModel(self.raw["model"])
 
     @property
     def structure(self) -> Object | None:
@@ -140,9 +159,9 @@ class Status(Part):
         return int(self.raw.get("activeSeconds") or 0)
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> StoredProgress:
         """What a job's pod says of the work; empty where it has said nothing."""
-        return Progress(self.raw.get("progress") or {})
+        return StoredProgress(self.raw.get("progress") or {})
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of that type, whatever its status."""
@@ -170,9 +189,9 @@ class Status(Part):
         return StoredFailure(failure) if failure else None
 
     @property
-    def dataset(self) -> Object:
+    def dataset(self) -> StoredDataset:
         """What the preflight found in the data."""
-        return dict(self.raw.get("dataset") or {})
+        return StoredDataset(dict(self.raw.get("dataset") or {}))
 
     @property
     def artifacts(self) -> list[Object]:
@@ -221,10 +240,10 @@ class JobStatus(Status, Leaves):
         return passes
 
     @property
-    def inherited(self) -> Inherited | None:
+    def inherited(self) -> StoredInheritance | None:
         """What it took over from its parent."""
         inherited = self.raw.get("inherited")
-        return Inherited(inherited) if inherited else None
+        return StoredInheritance(inherited) if inherited else None
 
     @property
     def best_mAP50(self) -> float | None:

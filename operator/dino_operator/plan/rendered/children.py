@@ -16,7 +16,7 @@ from dino_operator.plan.observed.objects import CONTAINER
 from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import carried_labels, names, pods
 from dino_operator.plan.rendered.pods import Attempt
-from dino_operator.plan.rendered.spec_file import Resolved
+from dino_operator.plan.rendered.spec_file import ResolvedSpec
 
 ROLE_BINDING = api.PROGRESS_CLUSTER_ROLE
 DISRUPTED = {"type": "DisruptionTarget", "status": "True"}
@@ -55,7 +55,7 @@ def shared(resource: DinoJob) -> list[Object]:
     return [account, binding]
 
 
-def inputs(resource: DinoJob, resolved: Resolved, preflight: bool) -> list[Object]:
+def inputs(resource: DinoJob, resolved: ResolvedSpec, preflight: bool) -> list[Object]:
     """What the pods need besides their Job."""
     needed = [*shared(resource), config_map(resource, resolved)]
     if resolved.job.spec.resources.nodes > 1 and not preflight:
@@ -63,7 +63,7 @@ def inputs(resource: DinoJob, resolved: Resolved, preflight: bool) -> list[Objec
     return needed
 
 
-def config_map(resource: DinoJob, resolved: Resolved) -> Object:
+def config_map(resource: DinoJob, resolved: ResolvedSpec) -> Object:
     """The resolved spec, for the preflight and for every attempt."""
     name = pods.config_name(resource, resolved)
     labels = names.labels(resource, resolved.job.spec.action.value, 1)
@@ -77,7 +77,7 @@ def config_map(resource: DinoJob, resolved: Resolved) -> Object:
     }
 
 
-def service(resource: DinoJob, resolved: Resolved) -> Object:
+def service(resource: DinoJob, resolved: ResolvedSpec) -> Object:
     """Gives the pods host names before they are ready: they meet under that of the first."""
     labels = names.labels(resource, resolved.job.spec.action.value, 1)
     del labels[api.Label.ATTEMPT.value]
@@ -96,7 +96,7 @@ def service(resource: DinoJob, resolved: Resolved) -> Object:
     }
 
 
-def job(resource: DinoJob, resolved: Resolved, attempt: Attempt, settings: Settings) -> Object:
+def job(resource: DinoJob, resolved: ResolvedSpec, attempt: Attempt, settings: Settings) -> Object:
     """The Job of one attempt. Retries are the operator's business, so that it can say why."""
     stage = pods.stage_of(resolved, attempt)
     name = names.job_name(resource.name, stage, attempt.number)
@@ -122,7 +122,7 @@ def job(resource: DinoJob, resolved: Resolved, attempt: Attempt, settings: Setti
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": spec}
 
 
-def _notes(resolved: Resolved, attempt: Attempt, settings: Settings) -> dict[str, str]:
+def _notes(resolved: ResolvedSpec, attempt: Attempt, settings: Settings) -> dict[str, str]:
     """What the operator must remember of the attempt."""
     notes = {
         Annotation.RETRIES.value: str(attempt.retries),

@@ -24,7 +24,7 @@ MOST_HOLDS = 3
 """As often the operator suspends a Job that someone else resumes each time."""
 
 
-class Limited(Protocol):
+class DeadlineView(Protocol):
     """What has a deadline: a DinoJob's view, or that of a search for each of its trials."""
 
     @property
@@ -35,13 +35,13 @@ class Limited(Protocol):
     def now(self) -> datetime: ...
 
 
-def spent(view: Limited, job: Job) -> int:
+def spent(view: DeadlineView, job: Job) -> int:
     """Seconds that ran before the present run of an unfinished Job."""
     ended = active_time.ended_run(job, view.status, view.now)
     return active_time.noted(job) + (ended[0] if ended else 0)
 
 
-def is_used_up(view: Limited, job: Job) -> bool:
+def is_used_up(view: DeadlineView, job: Job) -> bool:
     """Whether nothing is left for a Job that is held back."""
     limit = view.deadline
     return limit is not None and limit - spent(view, job) <= 0
@@ -62,7 +62,7 @@ def is_given_up(job: Job) -> bool:
     return not job.is_suspended and _holds(job) >= MOST_HOLDS
 
 
-def suspension(view: Limited, job: Job) -> Object:
+def suspension(view: DeadlineView, job: Job) -> Object:
     """The patch that suspends a running Job: with the operator's mark, which alone lets it resume
     the Job again, with what has run, and without a deadline."""
     notes = {Annotation.HELD.value: "true"}
@@ -96,7 +96,7 @@ def _without(job: Job) -> Object:
     return {"activeDeadlineSeconds": None} if job.deadline is not None else {}
 
 
-def patches(view: Limited, job: Job, given_up: bool = False) -> tuple[Patch, ...]:
+def patches(view: DeadlineView, job: Job, given_up: bool = False) -> tuple[Patch, ...]:
     """What an unfinished Job must be told: a run that ended, what is left, marks that are over.
 
     given_up: it is not to run, and suspended no more.
@@ -118,7 +118,7 @@ def patches(view: Limited, job: Job, given_up: bool = False) -> tuple[Patch, ...
     return (Patch(job.name, job.uid, body),) if body else ()
 
 
-def _wanted(view: Limited, job: Job) -> int | None:
+def _wanted(view: DeadlineView, job: Job) -> int | None:
     """The Job's own deadline."""
     keeps_old_start = active_time.is_held_back(job) and job.start_time
     if view.deadline is None or keeps_old_start:

@@ -17,19 +17,19 @@ from dino_api.names import (
 from dino_api.problem import Problem
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed.resource import DinoJob
-from dino_operator.plan.observed.status import Inherited
+from dino_operator.plan.observed.status import StoredInheritance
 from dino_operator.plan.rendered import model_files
 
 NOT_CARRIED = ("pretrained_backbone_path", "distillation_loss_coef")
 """Keys of `model` that speak of how the parent was trained: its model has the backbone, too."""
 
 
-def inherited_by(resource: DinoJob) -> Inherited | None:
+def inherited_by(resource: DinoJob) -> StoredInheritance | None:
     """What the job goes on from: taken over from a parent, or a file that its spec names."""
     known, uri = resource.status.inherited, resource.parent.uri
     if known or not uri:
         return known
-    return Inherited({"model": {"uri": uri, "format": format_of(uri)}})
+    return StoredInheritance({"model": {"uri": uri, "format": format_of(uri)}})
 
 
 def left_in(folder: str, resource: DinoJob) -> Object | None:
@@ -41,7 +41,9 @@ def left_in(folder: str, resource: DinoJob) -> Object | None:
     return model_files.left_in(folder, resource) or (inherited.model.raw if inherited else None)
 
 
-def merged(experiment: Mapping[str, Any], inherited: Inherited, action: Action) -> dict[str, Any]:
+def merged(
+    experiment: Mapping[str, Any], inherited: StoredInheritance, action: Action
+) -> dict[str, Any]:
     """The experiment of the heir: its own keys, and where it has none, the parent's.
 
     The parent of a distillation is the teacher; the student's structure is the job's own.
@@ -61,7 +63,7 @@ def merged(experiment: Mapping[str, Any], inherited: Inherited, action: Action) 
 
 
 def conflicts(
-    experiment: Mapping[str, Any], inherited: Inherited, action: Action = Action.TRAIN
+    experiment: Mapping[str, Any], inherited: StoredInheritance, action: Action = Action.TRAIN
 ) -> list[Problem]:
     """Keys of the heir's own by which the parent's weights would not fit, or mean another thing.
 

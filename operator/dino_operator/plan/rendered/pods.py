@@ -12,7 +12,7 @@ from dino_operator.plan.observed.objects import CONTAINER
 from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import carried_labels, names, quantities
 from dino_operator.plan.rendered.micro_batch import MicroBatch
-from dino_operator.plan.rendered.spec_file import Resolved
+from dino_operator.plan.rendered.spec_file import ResolvedSpec
 
 USER = 65532
 GRACE_SECONDS = 120
@@ -43,24 +43,26 @@ class Attempt:
     micro_batch: MicroBatch | None = None
 
 
-def stage_of(resolved: Resolved, attempt: Attempt) -> str:
+def stage_of(resolved: ResolvedSpec, attempt: Attempt) -> str:
     """What the attempt does: a word in names, the ACTION label, and the command of `dino`."""
     return Stage.PREFLIGHT.value if attempt.preflight else resolved.job.spec.action.value
 
 
-def image_of(resolved: Resolved, attempt: Attempt, settings: Settings) -> str:
+def image_of(resolved: ResolvedSpec, attempt: Attempt, settings: Settings) -> str:
     """The trainer's image; where an engine is built or run, the one with TensorRT's libraries."""
     engine = resolved.engine and not attempt.preflight
     return settings.tensorrt_image if engine and settings.tensorrt_image else settings.trainer_image
 
 
-def config_name(resource: DinoJob, resolved: Resolved) -> str:
+def config_name(resource: DinoJob, resolved: ResolvedSpec) -> str:
     """The name of the ConfigMap of this spec."""
     action = resolved.job.spec.action.value
     return names.config_name(resource.name, action, resource.uid, resolved.content)
 
 
-def template(resource: DinoJob, resolved: Resolved, attempt: Attempt, settings: Settings) -> Object:
+def template(
+    resource: DinoJob, resolved: ResolvedSpec, attempt: Attempt, settings: Settings
+) -> Object:
     """The pod template of the attempt's Job."""
     spec = resolved.job.spec
     wished = spec.pod_template.to_dict()
@@ -111,7 +113,7 @@ def _service(resource: DinoJob) -> str:
 
 
 def _container(
-    resource: DinoJob, resolved: Resolved, attempt: Attempt, settings: Settings
+    resource: DinoJob, resolved: ResolvedSpec, attempt: Attempt, settings: Settings
 ) -> Object:
     spec = resolved.job.spec
     environment = _environment(resource, spec, attempt, settings)
@@ -144,14 +146,14 @@ def _is_ours(name: str) -> bool:
     return name.startswith(("DINO_", "AWS_"))
 
 
-def _resources(resolved: Resolved, attempt: Attempt, settings: Settings) -> Object:
+def _resources(resolved: ResolvedSpec, attempt: Attempt, settings: Settings) -> Object:
     spec = resolved.job.spec
     if attempt.preflight:
         return quantities.of_preflight(spec)
     return quantities.of(spec, resolved.workers, settings.cpu_per_process)
 
 
-def _command(resolved: Resolved, attempt: Attempt) -> list[str]:
+def _command(resolved: ResolvedSpec, attempt: Attempt) -> list[str]:
     """A preflight is told for what it checks, unless that is a training. Its report lies with the
     action's results: jobs of several actions may share an output."""
     command = ["dino", stage_of(resolved, attempt), Option.EXPERIMENT.value, api.SPEC_PATH]
@@ -252,7 +254,7 @@ def _mounts(spec: DinoJobSpec, attempt: Attempt, settings: Settings) -> list[Obj
 
 
 def _volumes(
-    resource: DinoJob, resolved: Resolved, attempt: Attempt, settings: Settings
+    resource: DinoJob, resolved: ResolvedSpec, attempt: Attempt, settings: Settings
 ) -> list[Object]:
     """A preflight gets no token: it has nothing to say to the API server."""
     volumes: list[Object] = [

@@ -24,7 +24,7 @@ from dino_api.resources import dinojob
 from dino_api.rules.experiment.model import RANDOM_START
 from dino_operator.plan.observed import queue_labels
 from dino_operator.plan.observed.resource import DinoJob
-from dino_operator.plan.observed.status import Inherited
+from dino_operator.plan.observed.status import StoredInheritance
 from dino_operator.plan.rendered import inheritance, model_files
 
 ONE_LINE = 1_000_000
@@ -72,7 +72,7 @@ class InvalidSpec(ValueError):
 
 
 @dataclass(frozen=True)
-class Resolved:
+class ResolvedSpec:
     """A spec that can be run.
 
     mapping: what was given, with what is resolved; checked.
@@ -109,24 +109,24 @@ class Resolved:
 
 
 @dataclass(frozen=True)
-class _Given:
+class _SpecText:
     """A resource by all that it says."""
 
     text: str
     resource: DinoJob = field(compare=False)
 
 
-def read_spec(resource: DinoJob) -> Resolved:
+def read_spec(resource: DinoJob) -> ResolvedSpec:
     """The resource's spec, checked and resolved. Raises InvalidSpec with all problems.
 
     A plan that makes a Job is made three times, each time with more that is known around the same
     resource: what was resolved last is at hand.
     """
-    return _read(_Given(repr(resource.raw), resource))
+    return _read(_SpecText(repr(resource.raw), resource))
 
 
 @lru_cache(maxsize=AT_HAND)
-def _read(whole: _Given) -> Resolved:
+def _read(whole: _SpecText) -> ResolvedSpec:
     resource = whole.resource
     try:
         content = {"metadata": resource.raw["metadata"], "spec": resource.spec}
@@ -148,7 +148,7 @@ def _read(whole: _Given) -> Resolved:
         raise InvalidSpec(_sentences(error.problems, job.spec.experiment)) from error
     _demand_ranges(spec, inherited, action)
     batch = _batch(spec, facts)
-    return Resolved(
+    return ResolvedSpec(
         job=job,
         mapping=mapping,
         digest=digest(spec, action),
@@ -180,7 +180,7 @@ def _batch(spec: ExperimentSpec, facts: ActionFacts) -> int:
 def _demand_data(job: dinojob.DinoJob, facts: ActionFacts) -> None:
     """Raises InvalidSpec where the job lacks what its action cannot do without."""
     needed = facts.needs
-    if needed is None or (job.spec.datasets and getattr(job.spec.datasets, needed)):
+    if needed is None or (job.spec.datasets and job.spec.datasets.of(needed)):
         return
     if job.spec.action is Action.TRAIN:
         raise InvalidSpec([NO_DATA])
@@ -189,7 +189,7 @@ def _demand_data(job: dinojob.DinoJob, facts: ActionFacts) -> None:
 
 
 def _inherit(
-    mapping: dict[str, Any], inherited: Inherited | None, action: Action, weights: bool
+    mapping: dict[str, Any], inherited: StoredInheritance | None, action: Action, weights: bool
 ) -> dict[str, Any]:
     """The experiment with the parent's model. Raises InvalidSpec where it does not fit."""
     if inherited is None:
@@ -209,7 +209,9 @@ def _inherit(
     return made
 
 
-def _demand_ranges(spec: ExperimentSpec, inherited: Inherited | None, action: Action) -> None:
+def _demand_ranges(
+    spec: ExperimentSpec, inherited: StoredInheritance | None, action: Action
+) -> None:
     """Raises InvalidSpec for an INT8 engine of a file that is known to have no value ranges.
 
     Of a file that nobody has looked at, the pod says so.
@@ -221,7 +223,7 @@ def _demand_ranges(spec: ExperimentSpec, inherited: Inherited | None, action: Ac
         raise InvalidSpec([NO_RANGES.format(uri=model.uri, precision=model.precision)])
 
 
-def _needs_engine(job: dinojob.DinoJob, inherited: Inherited | None) -> bool:
+def _needs_engine(job: dinojob.DinoJob, inherited: StoredInheritance | None) -> bool:
     """Whether TensorRT is needed. Raises InvalidSpec where there is no GPU for it."""
     given = inherited is not None and inherited.model.format == "engine"
     if not given and job.spec.action is not Action.GEN_TRT_ENGINE:

@@ -35,7 +35,7 @@ def transitions(resource: Resource, state: State, facts: Object) -> tuple[Event,
         events += _problem(resource, state, facts)
     if state.suspended.is_true and not held:
         events.append(Event(EventReason.SUSPENDED, state.suspended.message, generation))
-    stops = resource.run_policy.get("stop")
+    stops = resource.run_policy.stop
     goes_on = state.suspended.reason == ConditionReason.NOT_SUSPENDED and not stops
     if held and goes_on:
         events.append(Event(EventReason.RESUMED, "the job goes on", generation))

@@ -39,7 +39,7 @@ NOTHING = Plan()
 
 
 @dataclass(frozen=True)
-class Begun:
+class SearchStart:
     """What stands from the beginning of a search: its engine, and the fields that keep it."""
 
     engine: Condition
@@ -129,7 +129,7 @@ def _plan(view: SearchView) -> Plan:
         "known": known or None,
         "search": [each.to_dict() for each in view.search.space] or None,
     }
-    begun = Begun(engine, fields)
+    begun = SearchStart(engine, fields)
     step = _step(view)
     trials = _all_trials(view, step)
     end = _end(view, trials, step)
@@ -201,7 +201,7 @@ def _end(view: SearchView, trials: Sequence[Trial], step: Step) -> End | None:
     return end
 
 
-def _go_on(view: SearchView, step: Step, trials: Sequence[Trial], begun: Begun) -> Plan:
+def _go_on(view: SearchView, step: Step, trials: Sequence[Trial], begun: SearchStart) -> Plan:
     """Trials run, and more are started."""
     lost = [] if view.is_held_up else dinojobs.lost(view, outcomes.of_view(view))
     state = replace(status.going(view, step, trials), data=status.data_ready(view))
@@ -226,7 +226,7 @@ def _stop(
     step: Step,
     trials: Sequence[Trial],
     end: End,
-    begun: Begun,
+    begun: SearchStart,
 ) -> Plan:
     """What runs is stopped; once nothing does, the search is over."""
     trials = [_settled(view, each) for each in trials]

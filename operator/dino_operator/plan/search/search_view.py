@@ -89,9 +89,9 @@ class SearchView:
         return self.status.engine
 
     @cached_property
-    def history(self) -> dict[int, dinoautoml.Trial]:
+    def history(self) -> dict[int, dinoautoml.TrialRecord]:
         """The trials that the last plan wrote down, by number."""
-        rows = map(dinoautoml.Trial.model_validate, self.status.history)
+        rows = map(dinoautoml.TrialRecord.model_validate, self.status.history)
         return {row.number: row for row in rows}
 
     @cached_property

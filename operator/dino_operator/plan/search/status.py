@@ -170,7 +170,7 @@ def of_trials(view: SearchView, trials: Sequence[Trial]) -> Object:
         "history": [to_status(each, points, text) for each in trials] or None,
         "best": best.best(view, trials),
         "startTime": view.status.start_time or min(started, default=None),
-        "dataset": view.status.dataset or _dataset(view),
+        "dataset": view.status.dataset.raw or _dataset(view),
     }
 
 
@@ -191,7 +191,7 @@ def _counts(view: SearchView, trials: Sequence[Trial]) -> Object:
 def _dataset(view: SearchView) -> Object | None:
     """What the baseline's preflight found."""
     job = view.trial_jobs.get(0)
-    return (job.status.dataset or None) if job else None
+    return (job.status.dataset.raw or None) if job else None
 
 
 def data_ready(view: SearchView) -> Condition:

@@ -71,7 +71,7 @@ def _following(view: SearchView) -> Plan:
     if failure:
         state = conditions.failed(failure.reason, failure.message)
     last = _tell(
-        view, state, artifacts=list(written.artifacts) or None, then=following.then or None
+        view, state, artifacts=list(written.artifacts) or None, then=following.rows or None
     )
     return replace(last, events=(*_events(view, written, following), *last.events))
 
@@ -79,9 +79,9 @@ def _following(view: SearchView) -> Plan:
 def _follow(view: SearchView, outcome: str, written: Report, following: FollowerProgress) -> Plan:
     """Jobs on the winner run, one at a time; they are held with the search."""
     jobs = [each for each in view.own_dinojobs if api.Label.TRIAL.value not in each.labels]
-    now = next(each["name"] for each in following.then if each["phase"] not in followers.ENDED)
+    now = next(each.name for each in following.then if each.phase not in followers.ENDED)
     state = _ending(view, outcome, f"{now} runs on the winner")
-    plan = _tell(view, state, artifacts=list(written.artifacts) or None, then=following.then)
+    plan = _tell(view, state, artifacts=list(written.artifacts) or None, then=following.rows)
     return replace(
         plan,
         creates=() if view.is_held_up else following.creates,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dino_api import names as api
-from dino_api.actions import ACTIONS, Data
+from dino_api.actions import ACTIONS, DatasetSplit
 from dino_api.experiment.paths import value_at
 from dino_api.names import TRAINS, Action, Phase
-from dino_api.resources.dinoautoml import Follower
+from dino_api.resources.dinoautoml import Follower, ThenStatus
 from dino_api.resources.dinojob import Resources
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object
@@ -61,7 +62,7 @@ def _data(view: SearchView, experiment: Object, action: Action) -> Object:
     """What the action reads of the template's. An engine takes value ranges for INT8 only."""
     given = view.search.template.to_dict().get("datasets", {})
     if action is Action.GEN_TRT_ENGINE and value_at(experiment, DATA_TYPE) != "INT8":
-        given.pop(Data.CALIBRATION, None)
+        given.pop(DatasetSplit.CALIBRATION, None)
     return {key.value: given[key] for key in ACTIONS[action].reads if given.get(key)}
 
 
@@ -96,13 +97,18 @@ class FollowerProgress:
     """The jobs on the winner. creates: the next one. then: status.then. failed: names."""
 
     creates: tuple[Object, ...]
-    then: list[Object]
+    then: list[ThenStatus]
     failed: tuple[str, ...]
+
+    @property
+    def rows(self) -> list[Object]:
+        """status.then as it is written."""
+        return [each.to_dict() for each in self.then]
 
     @property
     def ended(self) -> bool:
         """Whether there is nothing left to do."""
-        return all(each["phase"] in ENDED for each in self.then)
+        return all(each.phase in ENDED for each in self.then)
 
 
 def progress(view: SearchView) -> FollowerProgress:
@@ -114,31 +120,31 @@ def progress(view: SearchView) -> FollowerProgress:
     jobs = {each.name: each for each in view.own_dinojobs}
     before = {each.name: each.phase for each in view.status.followers}
     wanted = _parents(view, before)
-    then: list[Object] = []
+    then: list[ThenStatus] = []
     creates: list[Object] = []
     for index, entry in enumerate(view.spec.then, start=1):
         name = name_of(view, index)
         phase = before.get(name, "")
         if phase not in ENDED or (name in wanted and name not in jobs):
-            free = all(each["phase"] in ENDED for each in then)
+            free = all(each.phase in ENDED for each in then)
             if name not in jobs and free and not view.wants_suspend:
                 creates.append(render(view, index))
             job = jobs.get(name)
             phase = (job.status.phase if job else "") or Phase.PENDING.value
-        then.append({"action": entry.action, "name": name, "phase": phase})
+        then.append(ThenStatus(action=entry.action, name=name, phase=phase))
     if refusals.end(view.children.refusal) and creates:
         invalid = objects.name_of(creates.pop())
-        then = [{**each, "phase": _phase(each, invalid)} for each in then]
-    failed = (each["name"] for each in then if each["phase"] == Phase.FAILED.value)
+        then = [each.model_copy(update={"phase": _phase(each, invalid)}) for each in then]
+    failed = (each.name for each in then if each.phase == Phase.FAILED.value)
     return FollowerProgress(tuple(creates), then, tuple(failed))
 
 
-def _phase(follower: Object, invalid: str) -> str:
+def _phase(follower: ThenStatus, invalid: str) -> str:
     """One that the API server does not take has failed before it began."""
-    return Phase.FAILED.value if follower["name"] == invalid else str(follower["phase"])
+    return Phase.FAILED.value if follower.name == invalid else follower.phase
 
 
-def _parents(view: SearchView, before: Object) -> set[str]:
+def _parents(view: SearchView, before: Mapping[str, str]) -> set[str]:
     """Followers that others go on from which have not ended: deleted, they are made again, and find
     their results."""
     waiting = [

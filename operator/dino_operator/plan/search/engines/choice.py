@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dino_api.names import ConditionReason, ConditionType
 from dino_operator.plan.model import Condition
 from dino_operator.plan.search.engines import embedded
-from dino_operator.plan.search.engines.contract import Engine, Step
+from dino_operator.plan.search.engines.contract import SearchEngine, Step
 from dino_operator.plan.search.engines.katib import engine as katib
 from dino_operator.plan.search.search_view import SearchView
 
 KATIB, EMBEDDED = ConditionReason.KATIB.value, ConditionReason.EMBEDDED.value
-ENGINES: Mapping[str, Engine] = {KATIB: katib, EMBEDDED: embedded}
+ENGINES: Mapping[str, SearchEngine] = {KATIB: katib, EMBEDDED: embedded}
 NO_CRD = (
     "Katib's experiments.kubeflow.org are not served here; the search waits for them. Install "
     "Katib, or create the search again with spec.engine: Embedded"

@@ -18,7 +18,7 @@ from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials.trial import Trial
 
 
-class Engine(Protocol):
+class SearchEngine(Protocol):
     """What an engine answers. Each is a module with these functions."""
 
     def step(self, view: SearchView) -> Step:

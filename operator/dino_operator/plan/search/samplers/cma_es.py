@@ -15,7 +15,7 @@ from typing import Any
 from dino_api.resources.dinoautoml import Assignment
 from dino_api.search import active
 from dino_operator.plan.search.samplers.observations import Observation, Space, defaults
-from dino_operator.plan.search.samplers.prior import Axis
+from dino_operator.plan.search.samplers.prior import Dimension
 from dino_operator.plan.search.trials.trial import Trial
 
 SIGMA = 0.2
@@ -43,7 +43,7 @@ def draw(
             strategy = _strategy(start, seed, generation + 1)
     shares = [strategy.ask().clip(0, 1) for _ in range(index + 1)][-1]
     axes = zip(space, shares, strict=True)
-    return active(space, {each.path: Axis(each).value(float(share)) for each, share in axes})
+    return active(space, {each.path: Dimension(each).value(float(share)) for each, share in axes})
 
 
 def _result(trial: Trial) -> float:
@@ -66,6 +66,6 @@ def _start(space: Space, known: Sequence[Observation]) -> list[float]:
     best: Mapping[str, object] = max(known, key=lambda each: each.mAP50).parameters if known else {}
     values = {**defaults(space), **best}
     return [
-        Axis(each).share(float(str(values[each.path]))) if each.path in values else 0.5
+        Dimension(each).share(float(str(values[each.path]))) if each.path in values else 0.5
         for each in space
     ]

@@ -19,7 +19,7 @@ from dino_api.resources.dinoautoml import Algorithm, Assignment, KnownTrial, Sea
 from dino_api.search import active
 from dino_operator.plan.search.samplers import cma_es, grid, tpe
 from dino_operator.plan.search.samplers.observations import Observation, Space, observations_of
-from dino_operator.plan.search.samplers.prior import Axis, choice_at
+from dino_operator.plan.search.samplers.prior import Dimension, choice_at
 from dino_operator.plan.search.trials.trial import Trial
 
 TRIES = 8
@@ -82,7 +82,7 @@ def at(parameter: SearchParameter, share: float, even: bool = False) -> Value:
     """The value at that place of the parameter's prior."""
     if parameter.choices is not None:
         return choice_at(parameter, share, even)
-    return Axis(parameter, even).value(share)
+    return Dimension(parameter, even).value(share)
 
 
 def _untried(

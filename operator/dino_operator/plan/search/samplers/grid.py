@@ -8,7 +8,7 @@ import random
 from dino_api.resources.dinoautoml import Assignment
 from dino_api.search import active
 from dino_operator.plan.search.samplers.observations import Space, defaults
-from dino_operator.plan.search.samplers.prior import Axis, choices_of
+from dino_operator.plan.search.samplers.prior import Dimension, choices_of
 
 
 def cell(space: Space, seed: int, number: int) -> Assignment:
@@ -20,7 +20,9 @@ def cell(space: Space, seed: int, number: int) -> Assignment:
 
 def cells(space: Space) -> list[Assignment]:
     """The combinations that differ in what counts, but for the baseline's own."""
-    values = [Axis(each).values if each.choices is None else choices_of(each) for each in space]
+    values = [
+        Dimension(each).values if each.choices is None else choices_of(each) for each in space
+    ]
     paths = [each.path for each in space]
     assignments = []
     baseline = defaults(space)

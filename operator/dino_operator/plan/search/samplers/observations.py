@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dino_api.failures import TABLE
 from dino_api.resources.dinoautoml import Assignment, KnownTrial, SearchParameter, Value
 from dino_api.search import active
-from dino_operator.plan.search.samplers.prior import Axis, default_of
+from dino_operator.plan.search.samplers.prior import Dimension, default_of
 from dino_operator.plan.search.trials.trial import MAY_WIN, Trial
 
 Space = Sequence[SearchParameter]
@@ -73,7 +73,7 @@ def _fits(space: Space, parameters: Assignment) -> Iterator[tuple[str, Value]]:
         if each.choices is not None:
             if value in each.choices:
                 yield each.path, value
-        elif isinstance(value, int | float) and Axis(each).contains(value):
+        elif isinstance(value, int | float) and Dimension(each).contains(value):
             yield each.path, value
 
 

@@ -37,11 +37,11 @@ def default_of(parameter: SearchParameter) -> Value | None:
         return default if default in wanted else None
     if isinstance(default, bool) or not isinstance(default, int | float):
         return None
-    return default if Axis(parameter).contains(default) else None
+    return default if Dimension(parameter).contains(default) else None
 
 
 @dataclass(frozen=True)
-class Axis:
+class Dimension:
     """A range and the way from its values to shares of its prior and back.
 
     even: every part of the range counts the same, as the scale says, wherever the default lies.

@@ -7,12 +7,12 @@ parameters go together, and conditional ones are missing from some trials.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dino_api.resources.dinoautoml import Assignment, SearchParameter, Value
 from dino_api.search import active
 from dino_operator.plan.search.samplers.observations import Observation, Space, ordered
-from dino_operator.plan.search.samplers.prior import Axis, choices_of
+from dino_operator.plan.search.samplers.prior import Dimension, choices_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
@@ -41,15 +41,15 @@ def _suggest(asked: Trial, parameter: SearchParameter) -> Value:
     if parameter.choices is not None:
         values = choices_of(parameter)
         return values[asked.suggest_categorical(parameter.path, range(len(values)))]
-    return Axis(parameter).value(asked.suggest_float(parameter.path, 0, 1))
+    return Dimension(parameter).value(asked.suggest_float(parameter.path, 0, 1))
 
 
 def _frozen(space: Space, observation: Observation) -> FrozenTrial:
     import optuna
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-    shares: dict[str, Any] = {}
-    kinds: dict[str, Any] = {}
+    shares: dict[str, float] = {}
+    kinds: dict[str, BaseDistribution] = {}
     for each in (one for one in space if one.path in observation.parameters):
         value = observation.parameters[each.path]
         if each.choices is not None:
@@ -57,7 +57,7 @@ def _frozen(space: Space, observation: Observation) -> FrozenTrial:
             shares[each.path] = values.index(value)
             kinds[each.path] = CategoricalDistribution(range(len(values)))
         else:
-            shares[each.path] = Axis(each).share(float(value))
+            shares[each.path] = Dimension(each).share(float(value))
             kinds[each.path] = FloatDistribution(0, 1)
     states = optuna.trial.TrialState
     return optuna.trial.create_trial(

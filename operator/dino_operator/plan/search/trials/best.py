@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dino_api import metric
 from dino_api.names import Action
-from dino_api.resources.dinoautoml import Best
+from dino_api.resources.dinoautoml import BestTrial
 from dino_api.search import assign
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed.status import StoredBest
@@ -44,7 +44,7 @@ def _to_status(view: SearchView, trial: Trial) -> Object:
     if experiment is None:
         template = view.search.template.experiment
         experiment = assign(view.search.space, trial.parameters, template)
-    winner = Best(
+    winner = BestTrial(
         trial=trial.name,
         number=trial.number,
         parameters=trial.parameters,

@@ -36,7 +36,7 @@ def baseline(view: SearchView) -> Trial | None:
     return _trial(view, 0) if 0 in view.trial_jobs or _row(view, 0) else None
 
 
-def _row(view: SearchView, number: int) -> dinoautoml.Trial | None:
+def _row(view: SearchView, number: int) -> dinoautoml.TrialRecord | None:
     """What was written down of a trial that is a DinoJob."""
     row = view.history.get(number)
     return row if row is not None and row.name == view.trial_name(number) else None
@@ -50,7 +50,7 @@ def _trial(view: SearchView, number: int) -> Trial:
     return of_job(number, job)
 
 
-def of_row(row: dinoautoml.Trial, job: DinoJob | None = None) -> Trial:
+def of_row(row: dinoautoml.TrialRecord, job: DinoJob | None = None) -> Trial:
     """A trial as status.history has it; its DinoJob, where it exists, knows the checkpoint."""
     last = row.epoch or len(row.curve)
     points = (
@@ -78,7 +78,7 @@ def of_row(row: dinoautoml.Trial, job: DinoJob | None = None) -> Trial:
 def of_job(number: int, job: DinoJob) -> Trial:
     """A trial as its DinoJob shows it."""
     status, progress = job.status, job.status.progress
-    curve = tuple(Point(each["epoch"], each["mAP50"]) for each in progress.curve)
+    curve = tuple(Point(each.epoch, each.mAP50) for each in progress.curve)
     state = _state(job)
     return Trial(
         number=number,

@@ -59,7 +59,7 @@ def to_status(trial: Trial, points: int, text: int) -> Object:
     points: how long its curve may be. text: how long its message. A trial that runs has no numbers:
     each of them would cost a write, and its DinoJob shows them.
     """
-    row = dinoautoml.Trial(
+    row = dinoautoml.TrialRecord(
         number=trial.number,
         name=trial.name,
         state=trial.state,

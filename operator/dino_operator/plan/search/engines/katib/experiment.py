@@ -8,10 +8,11 @@ resources, security context, data staging and failure policy are the same on bot
 from __future__ import annotations
 
 import json
-from typing import Any
+from types import ModuleType
 
 from dino_api import names as api
 from dino_api.names import METRIC, TERMINATION_LOG, Action, Env, Label, Option
+from dino_api.resources.dinoautoml import SearchParameter
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed import queue_labels
 from dino_operator.plan.observed.objects import CONTAINER, INDEX_LABEL
@@ -75,7 +76,7 @@ def as_job(view: SearchView) -> DinoJob:
     return DinoJob(made)
 
 
-def config_map(view: SearchView, resolved: spec_file.Resolved) -> Object:
+def config_map(view: SearchView, resolved: spec_file.ResolvedSpec) -> Object:
     """The template's resolved spec and the search space; `dino train` makes the trial of both."""
     searched = {"space": [one.to_dict() for one in view.search.space]}
     data = {
@@ -95,7 +96,7 @@ def _config_name(view: SearchView, data: dict[str, str]) -> str:
     return names.fit(f"{view.name}-search-{names.short_hash(view.uid, *data.values())}")
 
 
-def _service(view: SearchView, job: DinoJob, resolved: spec_file.Resolved) -> Object:
+def _service(view: SearchView, job: DinoJob, resolved: spec_file.ResolvedSpec) -> Object:
     """The Service by which pods of a trial meet, under the name of its first one."""
     made = children.service(job, resolved)
     made["metadata"] = view.metadata(made["metadata"]["name"])
@@ -103,7 +104,7 @@ def _service(view: SearchView, job: DinoJob, resolved: spec_file.Resolved) -> Ob
     return made
 
 
-def experiment(view: SearchView, resolved: spec_file.Resolved) -> Object:
+def experiment(view: SearchView, resolved: spec_file.ResolvedSpec) -> Object:
     """The Experiment, by Katib's own models, as JSON types."""
     # The models cost a second and 40 MB; most operators never need them.
     from kubeflow_katib_api import models  # type: ignore[import-untyped]
@@ -152,7 +153,7 @@ def trial_counts(view: SearchView) -> dict[str, int]:
     }
 
 
-def _parameter(models: Any, one: Any) -> Any:
+def _parameter(models: ModuleType, one: SearchParameter) -> object:
     kind, feasible = space.feasible(one)
     return models.V1beta1ParameterSpec(
         name=one.path,
@@ -161,7 +162,9 @@ def _parameter(models: Any, one: Any) -> Any:
     )
 
 
-def _trial_template(models: Any, view: SearchView, resolved: spec_file.Resolved) -> Any:
+def _trial_template(
+    models: ModuleType, view: SearchView, resolved: spec_file.ResolvedSpec
+) -> object:
     """Every parameter is referenced, and the trial's own name, which its output is under."""
     named = [(one.path, one.path) for one in view.search.space]
     named.append((NAME_PARAMETER, "${trialSpec.Name}"))
@@ -180,7 +183,7 @@ def _trial_template(models: Any, view: SearchView, resolved: spec_file.Resolved)
     )
 
 
-def trial_job(view: SearchView, resolved: spec_file.Resolved) -> Object:
+def trial_job(view: SearchView, resolved: spec_file.ResolvedSpec) -> Object:
     """The Job of a trial, without a name: Katib gives it that of the Trial."""
     left = view.search.template.run_policy.active_deadline_seconds
     made = children.job(as_job(view), resolved, Attempt(1, seconds_left=left), view.settings)
@@ -195,7 +198,7 @@ def _pod_labels(view: SearchView) -> dict[str, str]:
     return {**view.labels, Label.ACTION.value: Action.TRAIN.value}
 
 
-def _adapt(view: SearchView, template: Object, resolved: spec_file.Resolved) -> None:
+def _adapt(view: SearchView, template: Object, resolved: spec_file.ResolvedSpec) -> None:
     """Changes the pod of a DinoJob to that of a trial."""
     gone = (Label.JOB.value, Label.JOB_UID.value, Label.ATTEMPT.value)
     kept = {key: text for key, text in template["metadata"]["labels"].items() if key not in gone}

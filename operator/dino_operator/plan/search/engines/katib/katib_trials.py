@@ -40,7 +40,7 @@ DONE: tuple[tuple[str, TrialState], ...] = (("Succeeded", "Succeeded"), ("EarlyS
 class KatibTrial:
     """A Trial of Katib's with its Job and the Job's pods, as far as they exist."""
 
-    trial: katib.Trial
+    trial: katib.ExperimentTrial
     job: Job | None
     pods: tuple[Pod, ...]
 
@@ -82,7 +82,7 @@ def existing(view: SearchView) -> list[KatibTrial]:
     return [_with_job(view, each) for each in sorted(ours, key=lambda trial: trial.born)]
 
 
-def _with_job(view: SearchView, trial: katib.Trial) -> KatibTrial:
+def _with_job(view: SearchView, trial: katib.ExperimentTrial) -> KatibTrial:
     jobs = (each for each in view.children.jobs if each.controller_uid == trial.uid)
     job = next(jobs, None)
     pods = job.own(view.children.pods) if job else []
@@ -109,7 +109,7 @@ def trials(view: SearchView, katib_trials: list[KatibTrial]) -> tuple[Trial, ...
     return tuple(facts[number] for number in sorted(facts))
 
 
-def _of_row(view: SearchView, row: dinoautoml.Trial) -> Trial:
+def _of_row(view: SearchView, row: dinoautoml.TrialRecord) -> Trial:
     """A trial that is known from status.history alone."""
     best = view.status.best
     written = best.checkpoint if best and best.trial == row.name else None
@@ -152,7 +152,7 @@ def trial(view: SearchView, number: int, each: KatibTrial) -> Trial:
     )
 
 
-def _parameters(view: SearchView, trial: katib.Trial) -> Assignment:
+def _parameters(view: SearchView, trial: katib.ExperimentTrial) -> Assignment:
     """What Katib drew, in the types of the keys, without what does not count."""
     texts = trial.parameters
     try:
@@ -168,7 +168,7 @@ def _specification(view: SearchView, parameters: Assignment) -> Object | None:
         return None
 
 
-def _score(result: Result | None, trial: katib.Trial) -> float | None:
+def _score(result: Result | None, trial: katib.ExperimentTrial) -> float | None:
     """The best validation mAP50: the trainer's own word, or else what Katib read from its log."""
     if result and result.metrics and result.metrics.mAP50 is not None:
         return result.metrics.mAP50

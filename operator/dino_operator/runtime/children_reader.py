@@ -17,7 +17,7 @@ MAKES_PODS = frozenset({"Job", "Experiment"})
 NOT_ALLOWED = (403, 404)
 
 
-class Around(Protocol):
+class ChildrenApi(Protocol):
     """What is asked of the API server."""
 
     async def events(self, namespace: str, uid: str) -> list[Object]: ...
@@ -26,10 +26,10 @@ class Around(Protocol):
     ) -> tuple[list[Object], int]: ...
 
 
-class Asked:
+class ChildrenReader:
     """The children of one resource, with what was asked for since."""
 
-    def __init__(self, api: Around, namespace: str, children: Children) -> None:
+    def __init__(self, api: ChildrenApi, namespace: str, children: Children) -> None:
         self._api, self._namespace, self.children = api, namespace, children
 
     async def answer(self, plan: Plan, fresh: bool) -> bool:
