@@ -169,7 +169,8 @@ def _classes(parent: Parents) -> int | None:
     """Classes of the model that it left: a training's own, or those that others took over."""
     classes = parent.status.dataset.num_classes if parent.action in TRAINS else None
     inherited = parent.status.inherited if isinstance(parent, DinoJob) else None
-    classes = classes or (inherited and inherited.num_classes)
+    if not classes and inherited is not None:
+        classes = inherited.num_classes
     return int(classes) if classes else None
 
 
