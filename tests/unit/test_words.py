@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,11 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("api", "operator", "runtime", "trainer_image")
 PARTICIPLES = {"found", "said", "told"}
 """Each was once a plan, a result, a status or a list of observations, on hundreds of lines."""
+SAME_THING_TWICE = {
+    "Condition",  # of the API, and as a plan says it
+    "Detector",  # of the runtime, which imports nothing of ours, and of the trainer
+    "DinoJob",  # of the API, and as a plan sees the stored one
+}
 
 
 def names(source: str) -> Iterator[tuple[int, str]]:
@@ -42,6 +48,17 @@ def test_no_value_is_called_by_how_one_came_by_it() -> None:
         for line, name in participles(path.read_text(encoding="utf-8"))
     ]
     assert not places, "say what it is (a result, a status, a plan):\n" + "\n".join(places)
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    counted = Counter(
+        node.name
+        for folder in (*PACKAGES, "charts", "demo", "devcluster")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    )
+    assert {name for name, count in counted.items() if count > 1} == SAME_THING_TWICE
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints. Raises Ended."""
+    """Prints. Raises CommandExit."""
     cluster = Cluster(options)
     one, other = cluster.get(options.a), cluster.get(options.b)
     changes = list(differences(one, other))

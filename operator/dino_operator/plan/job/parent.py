@@ -171,7 +171,7 @@ def _classes(parent: Parents) -> int | None:
     inherited = parent.status.inherited if isinstance(parent, DinoJob) else None
     if not classes and inherited is not None:
         classes = inherited.num_classes
-    return classes or None
+    return int(classes) if classes else None
 
 
 def _model(parent: Parents, others: Others) -> dict[str, Any] | None:
