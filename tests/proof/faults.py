@@ -354,18 +354,18 @@ async def learn(client: Client, workload: Workload) -> Reference:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SpoiledRun:
     """What went wrong with a fault, and whether it befell: another life may be over before."""
 
     violations: tuple[str, ...]
     befell: bool
 
 
-async def spoiled(client: Client, reference: Reference, fault: Fault) -> Outcome:
+async def spoiled(client: Client, reference: Reference, fault: Fault) -> SpoiledRun:
     """Nothing has gone wrong where it ended as it does undisturbed."""
     run = Run(client, reference.workload, fault)
     told = await run.live()
     found = list(dict.fromkeys(run.violations))
     if not found and told != reference.told:
         found = [f"it ended as {told}, undisturbed as {reference.told}"]
-    return Outcome(tuple(f"{run}: {each}" for each in found), run.befell or run.line.befell)
+    return SpoiledRun(tuple(f"{run}: {each}" for each in found), run.befell or run.line.befell)

@@ -40,9 +40,9 @@ from tests.proof.faults import (
     PAUSE,
     UNTOLD,
     Fault,
-    Outcome,
     Reference,
     Run,
+    SpoiledRun,
     _versions,
     learn,
     spoiled,
@@ -191,14 +191,14 @@ async def learn_naive(client: Client, workload: Workload, way: Way) -> Reference
     return Reference(workload, tuple(run.proxy.writes), run.proxy.changes, told)
 
 
-async def spoiled_naive(client: Client, reference: Reference, fault: Fault, way: Way) -> Outcome:
+async def spoiled_naive(client: Client, reference: Reference, fault: Fault, way: Way) -> SpoiledRun:
     """Nothing has gone wrong where it ended as it does undisturbed."""
     run = NaiveRun(client, reference.workload, fault, way=way)
     told = await run.live()
     found = list(dict.fromkeys(run.violations))
     if not found and told != reference.told:
         found = [f"it ended as {told}, undisturbed as {reference.told}"]
-    return Outcome(tuple(f"{run}: {each}" for each in found), run.proxy.befell)
+    return SpoiledRun(tuple(f"{run}: {each}" for each in found), run.proxy.befell)
 
 
 async def several(do: Callable[[Each], Awaitable[T]], things: Sequence[Each]) -> list[T]:
@@ -232,7 +232,7 @@ class Row:
 
     @classmethod
     def of(
-        cls, name: str, plans: Sequence[tuple[Reference, Fault]], found: Sequence[Outcome]
+        cls, name: str, plans: Sequence[tuple[Reference, Fault]], found: Sequence[SpoiledRun]
     ) -> Row:
         """Of its plans and what came of them."""
         bad = [fault for (_, fault), each in zip(plans, found, strict=True) if each.violations]
@@ -244,7 +244,7 @@ class Row:
         return f"| {self.name} | {self.plans} | {self.befell} | {self.violated} | {kinds} |"
 
 
-def tell(row: Row, found: Sequence[Outcome]) -> None:
+def tell(row: Row, found: Sequence[SpoiledRun]) -> None:
     """The row, and on the other channel what was wrong with each plan."""
     print(row, flush=True)
     print(*(line for each in found for line in each.violations), sep="\n", file=sys.stderr)

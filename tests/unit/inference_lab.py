@@ -67,7 +67,7 @@ class HalfDetector:
 
 
 @dataclass
-class Lab:
+class InferenceLab:
     """A spec over folders of images, and the action with a detector that is no model."""
 
     folder: Path

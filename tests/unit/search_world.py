@@ -31,7 +31,7 @@ class Crash(Exception):
     """The operator's process ends here."""
 
 
-class World:
+class SearchWorld:
     """What exists. `reconcile` is what the operator does about it."""
 
     def __init__(self, **spec: Any) -> None:

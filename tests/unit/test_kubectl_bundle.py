@@ -17,7 +17,7 @@ from kubernetes.client import ApiException
 
 from dino_api.names import Label
 from dino_operator.kubectl import bundle, main
-from dino_operator.kubectl.cluster import Cluster as Asked
+from dino_operator.kubectl.cluster import LeakingCluster as Asked
 from dino_operator.kubectl.ending import NO_PERMISSION, Ended
 from dino_operator.kubectl.secret_text import REMOVED
 from tests import statuses
@@ -43,7 +43,7 @@ class Planted:
         return form.format(self.all[place])
 
 
-class Cluster:
+class LeakingCluster:
     """A job with a child, a pod, a ConfigMap, events and an operator, all of them leaking."""
 
     namespace = "team"
@@ -238,7 +238,7 @@ class Packed:
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.plant = Planted()
-        self.cluster = Cluster(self.plant)
+        self.cluster = LeakingCluster(self.plant)
         self.folder, self.capsys = folder, capsys
 
     def __call__(self, *words: str) -> tuple[int, str, str]:

@@ -32,7 +32,7 @@ class Terminal(io.StringIO):
         return True
 
 
-class Cluster:
+class EndedCluster:
     """Two jobs that have ended, and a search."""
 
     namespace = "team"
@@ -58,7 +58,7 @@ class Cluster:
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (again, diff, status):
-        monkeypatch.setattr(module, "Cluster", Cluster)
+        monkeypatch.setattr(module, "Cluster", EndedCluster)
 
 
 @pytest.fixture
@@ -98,10 +98,10 @@ def test_a_job_is_watched_until_it_ends(
 ) -> None:
     phases = iter((Phase.QUEUED, Phase.RUNNING, Phase.RUNNING, Phase.COMPLETE))
 
-    def get(self: Cluster, name: str) -> Object:
+    def get(self: EndedCluster, name: str) -> Object:
         return a_job({"phase": next(phases).value})
 
-    monkeypatch.setattr(Cluster, "get", get)
+    monkeypatch.setattr(EndedCluster, "get", get)
     monkeypatch.setattr(status, "LOOK_SECONDS", 0)
     assert main(["status", "cells", "--watch"]) == 0
     heads = [e for e in capsys.readouterr().out.splitlines() if e.startswith("DinoJob")]

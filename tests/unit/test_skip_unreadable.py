@@ -39,7 +39,7 @@ from tests.unit.html_page import Page
 from tests.unit.preflight_lab import Lab, Side, check, encoded, lab, picture
 from tests.unit.test_evaluate_action import painted, written
 from tests.unit.test_preflight_actions import given
-from tests.unit.test_quantize_action import Lab as Quantization
+from tests.unit.test_quantize_action import Quantization
 from tests.unit.training_builders import (
     SIZE,
     Recorder,
