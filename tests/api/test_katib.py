@@ -20,8 +20,9 @@ from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.rendered import names
 from tests.api.clients import ROOT, Kubectl
 from tests.api.job_webhook import urging_jobs
-from tests.api.operator_cluster import Cluster, Operating, condition_of, stamp
+from tests.api.operator_cluster import Cluster, Operating, condition_of
 from tests.api.operator_process import Process, eventually
+from tests.builders import stamp
 from tests.katib.double import Double
 from tests.katib.kubelet import Ending, Kubelet, scored
 

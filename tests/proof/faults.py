@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from dino_api.names import Label, Stage
 from dino_operator.plan.model import Delete, Object, Patch, Settings, is_finished
@@ -29,7 +30,8 @@ from dino_operator.runtime.client import MERGE, ApiError, Client, path
 from dino_operator.runtime.keys import Kind
 from dino_operator.runtime.metrics import Metrics
 from dino_operator.runtime.reconcile import Reconciler
-from tests.api.operator_cluster import CHECKED, RESULT, stamp
+from tests.api.operator_cluster import CHECKED, RESULT
+from tests.builders import stamp
 from tests.patience import Patience
 from tests.proof.workloads import Workload
 
@@ -52,6 +54,8 @@ REPORTED = {
     "action": "report",
     "artifacts": [{"name": "report.html", "uri": "s3://bucket/out/report.html"}],
 }
+AT_ONCE = int(os.environ.get("DINO_FAULT_AT_ONCE", "8"))
+T, Each = TypeVar("T"), TypeVar("Each")
 Lists = dict[Kind, tuple[list[Object], int]]
 
 
@@ -369,3 +373,14 @@ async def spoiled(client: Client, reference: Reference, fault: Fault) -> Spoiled
     if not found and told != reference.told:
         found = [f"it ended as {told}, undisturbed as {reference.told}"]
     return SpoiledRun(tuple(f"{run}: {each}" for each in found), run.befell or run.line.befell)
+
+
+async def several(do: Callable[[Each], Awaitable[T]], things: Sequence[Each]) -> list[T]:
+    """So many at once, and their answers in order."""
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(thing: Each) -> T:
+        async with room:
+            return await do(thing)
+
+    return list(await asyncio.gather(*map(one, things)))

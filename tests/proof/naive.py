@@ -14,12 +14,11 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import TypeVar
 
 import kopf
 import kubernetes
@@ -45,6 +44,7 @@ from tests.proof.faults import (
     SpoiledRun,
     _versions,
     learn,
+    several,
     spoiled,
 )
 from tests.proof.workloads import WORKLOADS, Workload
@@ -54,9 +54,7 @@ STUCK = 20.0
 """Seconds without any change after which nothing comes any more: retries come every second."""
 QUIET = 3
 WATCHES = 2
-AT_ONCE = int(os.environ.get("DINO_FAULT_AT_ONCE", "8"))
 ACCOUNT = "naive-faults"
-T, Each = TypeVar("T"), TypeVar("Each")
 _FORKED = multiprocessing.get_context("forkserver")
 
 
@@ -199,17 +197,6 @@ async def spoiled_naive(client: Client, reference: Reference, fault: Fault, way:
     if not found and told != reference.told:
         found = [f"it ended as {told}, undisturbed as {reference.told}"]
     return SpoiledRun(tuple(f"{run}: {each}" for each in found), run.proxy.befell)
-
-
-async def several(do: Callable[[Each], Awaitable[T]], things: Sequence[Each]) -> list[T]:
-    """So many at once, and their answers in order."""
-    room = asyncio.Semaphore(AT_ONCE)
-
-    async def one(thing: Each) -> T:
-        async with room:
-            return await do(thing)
-
-    return list(await asyncio.gather(*map(one, things)))
 
 
 def chosen(references: Sequence[Reference], most: int | None) -> list[tuple[Reference, Fault]]:

@@ -19,16 +19,13 @@ from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.search import decide
 from tests.builders import NOON, around
+from tests.unit.plan_store import Crash
 from tests.unit.search_builders import a_search
 
 SETTINGS = Settings(
     "trainer:1", profile=Profile(train_uri="s3://smoke/train", validation_uri="s3://smoke/val")
 )
 Writes = Callable[[], None]
-
-
-class Crash(Exception):
-    """The operator's process ends here."""
 
 
 class SearchWorld:

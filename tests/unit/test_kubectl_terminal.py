@@ -19,17 +19,13 @@ from dino_operator.kubectl import again, diff, ending, main, parser, status
 from tests import statuses
 from tests.api.admission_cases import changed
 from tests.builders import Object
+from tests.terminal import Terminal
 from tests.unit.kubectl_resources import a_job, a_search
 
 ESCAPE = "\x1b["
 PAGE = (Path(__file__).parents[2] / "docs" / "kubectl-dino.md").read_text()
 OLD = a_job(statuses.COMPLETE, "old")
 BAD = a_job({**statuses.told("Failed", failed=("Diverged", "nan", True))}, "bad")
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 class EndedCluster:

@@ -21,13 +21,11 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.gates.compare import ComparisonSettings
 from dino_trainer.model_files.info import config_for
 from dino_trainer.quantize.calibration import calibration_inputs, spread
-from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
 from dino_trainer.spec.micro_batch import in_batches_of
-from dino_trainer.spec.sections import output_folder
 from tests.unit.quantize_graphs import a_graph
-from tests.unit.training_builders import Recorder, a_dataset, load_folder, source
+from tests.unit.training_builders import Recorder, a_context, a_dataset, load_folder, source
 
 MADE = "dino_model_int8.onnx"
 
@@ -62,10 +60,7 @@ class Quantization:
         return quantize.run(spec, self.context(spec))
 
     def context(self, spec: ExperimentSpec) -> RunContext:
-        work = self.folder / "work"
-        output = Output(output_folder(spec, Action.QUANTIZE), work)
-        return RunContext(output, self.recorder, work, self.stop, "digest", "test",
-                          action=Action.QUANTIZE)  # type: ignore[arg-type]  # fmt: skip
+        return a_context(spec, self.recorder, self.stop, Action.QUANTIZE)
 
     @property
     def written(self) -> set[str]:

@@ -36,13 +36,6 @@ Document = dict[str, Any]
 Change = Callable[[Document], None]
 
 
-class Hearer(Recorder):
-    """A reporter of an evaluation."""
-
-    def tested(self, metrics: Metrics) -> None:
-        """The metrics are in the result, too."""
-
-
 @dataclass(frozen=True)
 class Scored:
     """What an evaluation leaves."""
@@ -100,7 +93,7 @@ class TrainedDetector:
             "evaluate": {"checkpoint": str(self.checkpoint), "num_gpus": 0},
         }
         spec = load(content, overrides, Action.EVALUATE)[0]
-        result = evaluate.run(spec, a_context(spec, Hearer(), action=Action.EVALUATE))
+        result = evaluate.run(spec, a_context(spec, Recorder(), action=Action.EVALUATE))
         said = (results / "evaluate" / PREDICTIONS_FILE).read_text()
         return Scored(result, json.loads(said))
 
