@@ -48,6 +48,11 @@ def at(seconds: float) -> str:
     return rfc3339.text(later(seconds))
 
 
+def stamp() -> str:
+    """Now, as the API server writes it."""
+    return rfc3339.text(datetime.now(UTC))
+
+
 def around(jobs: Iterable[Object] = (), pods: Iterable[Object] = (), **more: Any) -> Children:
     """What is around a resource, each object as the API server sends it."""
     views: dict[str, type[ApiObject]] = {

@@ -77,7 +77,7 @@ def run(block: str, folder: Path, env: dict[str, str]) -> str:
     return done.stdout
 
 
-class Terminal:
+class Shell:
     """A shell whose folder and variables stay from block to block, as a reader's do."""
 
     def __init__(self, folder: Path, env: dict[str, str], notes: Path) -> None:

@@ -46,6 +46,13 @@ def of(action: Action, *changes: tuple[str, Any]) -> dict[str, Any]:
     return changed(*own, *([] if action == Action.TRAIN else [PARENT]), *changes)
 
 
+def merge(path: str, value: Any) -> dict[str, Any]:
+    """A merge patch that sets one dotted path."""
+    for name in reversed(path.split(".")):
+        value = {name: value}
+    return value
+
+
 def changed(*changes: tuple[str, Any], start: dict[str, Any] = VALID) -> dict[str, Any]:
     """The valid manifest with values set at dotted paths, or removed where they are GONE."""
     manifest = copy.deepcopy(start)

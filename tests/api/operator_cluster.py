@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +19,6 @@ import kubernetes
 import yaml
 from kubernetes.client.exceptions import NotFoundException
 
-from dino_api import rfc3339
 from dino_api.names import Label
 from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.objects import CONTAINER
@@ -28,7 +26,7 @@ from dino_operator.plan.observed.pod import Pod
 from tests.api.clients import CHART, DinoJobs, Kubectl, helm
 from tests.api.operator_process import MODULE, PATIENCE, Process, eventually
 from tests.api.slow_requests import slowed, wanted
-from tests.builders import SOUND
+from tests.builders import SOUND, stamp
 
 Object = dict[str, Any]
 ACCOUNT = "dino-operator"
@@ -48,11 +46,6 @@ CHECKED = {
     "dataset": {"numClasses": 4, "images": 10, "annotations": 20, "warnings": ["box-flat: 3"]},
     "artifacts": [{"name": "report.html", "uri": "s3://bucket/out/preflight/report.html"}],
 }
-
-
-def stamp() -> str:
-    """Now, as the API server writes it."""
-    return rfc3339.text(datetime.now(UTC))
 
 
 def a_manifest(name: str = "x", **spec: Any) -> Object:

@@ -13,7 +13,7 @@ from kubernetes.client import ApiException
 from dino_api.base import note_of
 from dino_api.experiment.paths import section_of, walk
 from dino_api.experiment.spec import OTHER_SECTIONS
-from tests.api.admission_cases import TRAIN, VALID, causes, changed
+from tests.api.admission_cases import TRAIN, VALID, causes, changed, merge
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,13 +30,6 @@ EDITS: dict[str, tuple[str, Any]] = {
     "another priority": ("spec.priorityClassName", "high"),
     "another node": ("spec.podTemplate.nodeSelector", {"disk": "ssd"}),
 }
-
-
-def merge(path: str, value: Any) -> dict[str, Any]:
-    """A merge patch that sets one dotted path."""
-    for name in reversed(path.split(".")):
-        value = {name: value}
-    return value
 
 
 @pytest.mark.parametrize(("path", "value"), EDITS.values(), ids=EDITS.keys())

@@ -12,7 +12,16 @@ from kubernetes.client import ApiException
 from dino_api.names import LONGEST_SEARCHED_OUTPUT
 from dino_api.rules.resource.dinoautoml import EDITABLE, immutables
 from dino_api.search import searchable
-from tests.api.admission_cases import GONE, SOURCE, VALID, Changes, causes, changed, is_refused
+from tests.api.admission_cases import (
+    GONE,
+    SOURCE,
+    VALID,
+    Changes,
+    causes,
+    changed,
+    is_refused,
+    merge,
+)
 from tests.api.clients import DinoJobs
 
 LR = {"path": "train.optim.lr", "min": 0.00001, "max": 0.001, "scale": "log"}
@@ -350,17 +359,11 @@ EDITS: dict[str, tuple[str, Any]] = {
 }
 
 
-def patch(path: str, value: Any) -> dict[str, Any]:
-    for name in reversed(path.split(".")):
-        value = {name: value}
-    return value
-
-
 @pytest.mark.parametrize(("path", "value"), EDITS.values(), ids=EDITS.keys())
 def test_what_was_searched_cannot_be_edited(searches: DinoJobs, path: str, value: Any) -> None:
     searches.create(searched(("spec.search", [LR, OPTIMIZER])))
     with pytest.raises(ApiException) as caught:
-        searches.patch("cells", patch(path, value))
+        searches.patch("cells", merge(path, value))
     assert any(
         where == path and "is immutable" in message for where, message in causes(caught.value)
     )
@@ -442,7 +445,7 @@ def test_a_stop_cannot_be_taken_back(dinojobs: DinoJobs, taken_back: dict[str, A
 def test_the_new_fields_of_a_job_are_immutable(dinojobs: DinoJobs, path: str, value: Any) -> None:
     dinojobs.create(VALID)
     with pytest.raises(ApiException, match=r"is immutable|Required value"):
-        dinojobs.patch("cells", patch(path, value))
+        dinojobs.patch("cells", merge(path, value))
 
 
 def test_get_shows_how_a_search_is_going(searches: DinoJobs, kubectl: Any) -> None:

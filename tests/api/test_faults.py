@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from kubernetes.aio import client as kube
 from kubernetes.aio import config
@@ -18,7 +16,7 @@ from dino_operator.runtime.client import Client
 from dino_operator.runtime.metrics import OperatorMetrics
 from tests.api.clients import Kubectl
 from tests.patience import LONG
-from tests.proof.faults import Fault, Reference, learn, spoiled
+from tests.proof.faults import Fault, Reference, learn, several, spoiled
 from tests.proof.workloads import WORKLOADS
 
 PLANS = os.environ.get("DINO_FAULT_PLANS", "44")
@@ -26,8 +24,6 @@ PLANS = os.environ.get("DINO_FAULT_PLANS", "44")
 ONLY = os.environ.get("DINO_FAULT_WORKLOAD", "")
 BEFALL = 0.9
 """At least so large a share of the plans: a life that is a little shorter may lack a moment."""
-AT_ONCE = int(os.environ.get("DINO_FAULT_AT_ONCE", "8"))
-T, Each = TypeVar("T"), TypeVar("Each")
 Plan = tuple[Reference, Fault]
 
 
@@ -35,17 +31,6 @@ async def _client(kubeconfig: Path) -> Client:
     settings = kube.Configuration(client_session_kwargs={"trust_env": False})
     await config.load_kube_config(str(kubeconfig), client_configuration=settings)
     return Client(settings, OperatorMetrics(), timeout=LONG)
-
-
-async def _several(do: Callable[[Each], Awaitable[T]], things: Sequence[Each]) -> list[T]:
-    """So many at once, and their answers in order."""
-    room = asyncio.Semaphore(AT_ONCE)
-
-    async def one(thing: Each) -> T:
-        async with room:
-            return await do(thing)
-
-    return list(await asyncio.gather(*map(one, things)))
 
 
 def _chosen(references: Sequence[Reference]) -> list[Plan]:
@@ -63,11 +48,11 @@ async def test_whatever_moment_is_spoiled_it_ends_as_undisturbed(
     client = await _client(kubeconfig)
     workloads = [each for each in WORKLOADS if ONLY in each.name]
     try:
-        references = await _several(lambda each: learn(client, each), workloads)
+        references = await several(lambda each: learn(client, each), workloads)
         for each in references:
             print(f"{each.workload.name}: {len(each.writes)} writes, {each.changes} changes")
         plans = _chosen(references)
-        found = await _several(lambda plan: spoiled(client, *plan), plans)
+        found = await several(lambda plan: spoiled(client, *plan), plans)
     finally:
         await client.close()
     befell = sum(each.befell for each in found)

@@ -20,8 +20,9 @@ from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.rendered import names
 from tests.api.clients import ROOT, Kubectl
 from tests.api.job_webhook import urging_jobs
-from tests.api.operator_cluster import Cluster, Operating, condition_of, stamp
+from tests.api.operator_cluster import Cluster, Operating, condition_of
 from tests.api.operator_process import Process, eventually
+from tests.builders import stamp
 from tests.katib.double import Double
 from tests.katib.kubelet import Ending, Kubelet, scored
 
@@ -51,7 +52,7 @@ def draw(_: int, parameters: list[Object]) -> dict[str, str]:
 
 
 @dataclass
-class World:
+class KatibRun:
     """Everything that a test looks at."""
 
     cluster: Cluster
@@ -209,13 +210,13 @@ def _remove(kubectl: Kubectl) -> None:
 
 
 @pytest.fixture(scope="module")
-def world(katib_crds: None, operating: Operating) -> Iterator[World]:
+def world(katib_crds: None, operating: Operating) -> Iterator[KatibRun]:
     """The operator and the double, and all searches on their way."""
     with operating("--katib-poll-seconds", "1") as (cluster, operator):
         double = Double(cluster.kubectl.kubeconfig, cluster.namespace, draw).start()
         double.broken[str(BROKEN_SEED)] = "gamma should be in the range of (0, 1)"
         kubelet = Kubelet(cluster.core, cluster.namespace, double, now=stamp).start()
-        found = World(cluster, operator, double, kubelet)
+        found = KatibRun(cluster, operator, double, kubelet)
         try:
             submit(found)
             yield found
@@ -226,12 +227,12 @@ def world(katib_crds: None, operating: Operating) -> Iterator[World]:
             double.stop()
 
 
-def _let_go(world: World) -> None:
+def _let_go(world: KatibRun) -> None:
     """Katib's finalizers need its controller."""
     eventually(lambda: not world.katib("trials"), "Trials gone")
 
 
-def submit(world: World) -> None:
+def submit(world: KatibRun) -> None:
     """Every search of this module."""
     scripts = world.kubelet.scripts
     ends = [scored(0.5, "one"), Ending(76), scored(0.7, "three")]
@@ -247,7 +248,7 @@ def submit(world: World) -> None:
         world.create(name)
 
 
-def test_from_apply_to_the_best_of_baseline_and_trials(world: World) -> None:
+def test_from_apply_to_the_best_of_baseline_and_trials(world: KatibRun) -> None:
     status = world.phase("tune", "Complete")
     rows = status["history"]
     assert [row["state"] for row in rows].count("Succeeded") == 3
@@ -273,7 +274,7 @@ def test_from_apply_to_the_best_of_baseline_and_trials(world: World) -> None:
     assert not any(world.double.refused.values()), "Katib's webhooks take what is made"
 
 
-def test_suspend_and_resume_lose_no_trial_and_there_may_be_more(world: World) -> None:
+def test_suspend_and_resume_lose_no_trial_and_there_may_be_more(world: KatibRun) -> None:
     world.running("pause", 2)
     before = {each["metadata"]["name"] for each in world.jobs("pause")}
     world.suspend("pause", True)
@@ -293,7 +294,7 @@ def test_suspend_and_resume_lose_no_trial_and_there_may_be_more(world: World) ->
 
 
 def test_a_policy_that_has_no_job_suspended_is_not_fought_for_ever(
-    world: World, tmp_path: Path
+    world: KatibRun, tmp_path: Path
 ) -> None:
     """It changes the operator's own writes. Once it is gone, the operator is told to try again."""
     world.running("left", 2)
@@ -323,7 +324,7 @@ def test_a_policy_that_has_no_job_suspended_is_not_fought_for_ever(
     world.running("left", 2)
 
 
-def test_a_namespace_without_the_label_is_seen_and_ends_the_search(world: World) -> None:
+def test_a_namespace_without_the_label_is_seen_and_ends_the_search(world: KatibRun) -> None:
     status = world.phase("bare", "Failed")
     assert status["failure"]["reason"] == "KatibFailed"
     assert "no metrics collector" in status["failure"]["message"]
@@ -333,13 +334,13 @@ def test_a_namespace_without_the_label_is_seen_and_ends_the_search(world: World)
     assert name not in {each["metadata"]["name"] for each in world.katib("experiments")}
 
 
-def test_a_suggestion_that_fails_says_why(world: World) -> None:
+def test_a_suggestion_that_fails_says_why(world: KatibRun) -> None:
     status = world.phase("broken", "Failed")
     assert "gamma should be in the range" in status["failure"]["message"]
     assert status["best"]["trial"] == "broken-trial-0", "what was found stays"
 
 
-def test_metrics_that_are_no_numbers_end_in_failed(world: World) -> None:
+def test_metrics_that_are_no_numbers_end_in_failed(world: KatibRun) -> None:
     status = world.phase("none", "Failed")
     assert status["failure"]["reason"] == "MaxFailedTrialsReached"
     bad = [row for row in status["history"] if row["state"] == "Failed"]
@@ -348,7 +349,7 @@ def test_metrics_that_are_no_numbers_end_in_failed(world: World) -> None:
     assert all("mAP50" not in row for row in bad)
 
 
-def test_a_deleted_experiment_ends_the_search_and_is_not_made_again(world: World) -> None:
+def test_a_deleted_experiment_ends_the_search_and_is_not_made_again(world: KatibRun) -> None:
     world.running("gone", 2)
     name = world.experiment("gone")
     eventually(lambda: len(world.status("gone").get("history", [])) == 3, "written down", PATIENCE)
@@ -361,7 +362,7 @@ def test_a_deleted_experiment_ends_the_search_and_is_not_made_again(world: World
     assert name not in {each["metadata"]["name"] for each in world.katib("experiments")}
 
 
-def test_deleting_the_search_deletes_everything(world: World) -> None:
+def test_deleting_the_search_deletes_everything(world: KatibRun) -> None:
     world.running("left", 2)
     name = world.experiment("left")
     deleted = world.cluster.kubectl("delete", "daml", "left")
@@ -375,7 +376,7 @@ def test_deleting_the_search_deletes_everything(world: World) -> None:
     eventually(lambda: not left() and not world.jobs("left"), "everything gone")
 
 
-def test_the_operator_may_be_killed_at_any_time(world: World) -> None:
+def test_the_operator_may_be_killed_at_any_time(world: KatibRun) -> None:
     """Last: the searches that ended are as they were, and nothing is made again."""
     world.operator.settled()
     jobs = {each["metadata"]["uid"] for each in world.cluster.jobs()}

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.api.operator_cluster import Cluster, Object, a_manifest, condition_of, stamp
+from tests.api.operator_cluster import Cluster, Object, a_manifest, condition_of
 from tests.api.operator_process import Process, eventually
+from tests.builders import stamp
 
 pytestmark = pytest.mark.usefixtures("operator")
 QUIET: Object = {"maxRetries": 0}

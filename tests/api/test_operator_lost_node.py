@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 from dino_operator.plan.job.lost_pods import OUT_OF_SERVICE, PATIENCE
-from tests.api.operator_cluster import RESULT, Cluster, Object, a_manifest, stamp
+from tests.api.operator_cluster import RESULT, Cluster, Object, a_manifest
 from tests.api.operator_process import eventually
+from tests.builders import stamp
 
 pytestmark = pytest.mark.usefixtures("operator")
 SILENT = PATIENCE.total_seconds() + 120

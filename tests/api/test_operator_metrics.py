@@ -6,8 +6,9 @@ import re
 from datetime import UTC, datetime
 
 from dino_api import rfc3339
-from tests.api.operator_cluster import RESULT, Cluster, a_manifest, condition_of, stamp
+from tests.api.operator_cluster import RESULT, Cluster, a_manifest, condition_of
 from tests.api.operator_process import Process, eventually
+from tests.builders import stamp
 
 NAME = "costly"
 

@@ -21,10 +21,10 @@ from tests.api.operator_cluster import (
     Operating,
     a_manifest,
     condition_of,
-    stamp,
 )
 from tests.api.operator_process import Process, eventually
 from tests.api.test_operator_stages import set_suspend
+from tests.builders import stamp
 
 pytestmark = pytest.mark.alone
 RECHECK = 1

@@ -54,13 +54,13 @@ def main() -> None:
     if data is None:
         cannot_run("Set DINO_BENCH_DATA to a COCO folder with train, val and test.")
     with tempfile.TemporaryDirectory() as folder:
-        lab = Lab(Path(folder), data)
+        lab = TrainedFiles(Path(folder), data)
         scores = lab.scores()
         for bench in (*accuracies(scores), *latencies(lab), large(Path(folder))):
             bench.emit()
 
 
-class Lab:
+class TrainedFiles:
     """The models under one folder, made by the command."""
 
     def __init__(self, folder: Path, data: Path) -> None:
@@ -163,7 +163,7 @@ def accuracies(scores: dict[str, dict[str, float]]) -> tuple[Bench, Bench]:
     )
 
 
-def latencies(lab: Lab) -> tuple[Bench, Bench]:
+def latencies(lab: TrainedFiles) -> tuple[Bench, Bench]:
     """One photograph at a time, from its pixels in memory to its boxes."""
     spec = ExperimentSpec()
     models: dict[str, Detector] = {

@@ -23,7 +23,7 @@ SIZE = {"images": 2000, "detections": 100, "classes": 80, "truths": 7}
 
 
 @dataclass(frozen=True)
-class Case:
+class ScoringInput:
     """The same true boxes and detections in the form that each side starts from."""
 
     dataset: CocoDataset
@@ -45,7 +45,7 @@ class Case:
         return evaluation.stats
 
 
-def make_case(images: int, detections: int, classes: int, truths: int) -> Case:
+def make_case(images: int, detections: int, classes: int, truths: int) -> ScoringInput:
     """Random boxes; the first detections of an image are near its true boxes, the rest anywhere.
 
     Args:
@@ -64,7 +64,7 @@ def make_case(images: int, detections: int, classes: int, truths: int) -> Case:
     corners = corners.reshape(-1, 4).astype(np.float32)
     places = np.repeat(np.arange(images), detections)
     names = {id: f"class {id}" for id in range(1, classes + 1)}
-    return Case(
+    return ScoringInput(
         CocoDataset(tuple(map(_image, range(images), boxes, labels)), names, ()),
         DetectionSet(places, found_labels.ravel(), scores.ravel(), corners),
         _truth(boxes, labels, names),

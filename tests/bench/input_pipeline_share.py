@@ -48,7 +48,7 @@ EXPERIMENT = {  # examples/bccd-train.yaml without the weights that have to be f
 AUGMENTATION = {"fixed_size": [240, 320], "zoom_crop": [0.7, 1.0]}
 
 
-class Silent:
+class SilentReporter:
     """A reporter that nobody listens to."""
 
     def staged(self, seconds: float) -> None: ...
@@ -113,7 +113,7 @@ def trained(into: Path, workers: int) -> Timed:
     spec, stop = a_spec(into, workers), Event()
     context = RunContext(
         output=Output(output_folder(spec, Action.TRAIN), into),
-        reporter=Silent(),  # type: ignore[arg-type]  # the part of it that training uses
+        reporter=SilentReporter(),  # type: ignore[arg-type]  # the part of it that training uses
         work_dir=into,
         stop=stop,
         digest=digest(spec),

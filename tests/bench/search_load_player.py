@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,11 @@ import aiohttp
 from kubernetes.aio import client as kube
 from kubernetes.aio import config
 
-from dino_api import names, rfc3339
+from dino_api import names
 from dino_api.failures import by_reason
 from dino_api.names import FailureReason, Label, Stage
 from dino_api.result import Checkpoint, Dataset, Failure, Metrics, Progress, Result, Validation
+from tests.builders import stamp
 
 Object = dict[str, Any]
 OURS = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
@@ -55,11 +55,6 @@ def curve(parameters: Mapping[str, Any]) -> list[Validation]:
     best = score(parameters)
     values = [best * (1 - 0.5 ** (epoch + 1)) for epoch in range(1, EPOCHS)] + [best]
     return [Validation(epoch=epoch, mAP50=value) for epoch, value in enumerate(values, 1)]
-
-
-def stamp() -> str:
-    """Now, as the API server writes it."""
-    return rfc3339.text(datetime.now(UTC))
 
 
 class Api:

@@ -53,7 +53,7 @@ def tao(seed: int) -> Draws:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SearchScores:
     """Of one search, trial after trial: good of the first ten, best of the first ten and of all."""
 
     good: int
@@ -61,7 +61,7 @@ class Outcome:
     best: float
 
 
-def search(seed: int, draws: Draws) -> Outcome:
+def search(seed: int, draws: Draws) -> SearchScores:
     """One trial at a time, each told of all before it."""
     history: list[Trial] = []
     default = surrogate.score({}, seed)
@@ -71,7 +71,7 @@ def search(seed: int, draws: Draws) -> Outcome:
         history.append(Trial(number, f"t{number}", "Succeeded", values, mAP50=scored))
     scores = [one.mAP50 or 0.0 for one in history]
     good = sum(score >= NEAR * default for score in scores[:FIRST])
-    return Outcome(good, max(scores[:FIRST]), max(scores))
+    return SearchScores(good, max(scores[:FIRST]), max(scores))
 
 
 def wall_clock(seed: int) -> float:
@@ -105,7 +105,7 @@ def _after(trial: Trial, curve: list[float], epochs: int) -> Trial:
     )
 
 
-def outcomes(draws: Callable[[int], Draws]) -> list[Outcome]:
+def outcomes(draws: Callable[[int], Draws]) -> list[SearchScores]:
     return [search(seed, draws(seed)) for seed in range(SEEDS)]
 
 

@@ -29,7 +29,7 @@ from tests.builders import (
 from tests.chart.conftest import CHART, EVERYTHING, ROOT, Helm, Objects
 from tests.statuses import CHECKED, COMPLETE, QUEUED, RUNNING, STOPPING
 from tests.unit.plan_cases import HOLD, SETTINGS
-from tests.unit.search_world import World
+from tests.unit.search_world import SearchWorld
 
 Object = dict[str, Any]
 Render = Callable[..., Objects]
@@ -169,9 +169,9 @@ def test_no_phase_of_a_job_was_left_out() -> None:
     assert phases([make() for make, _ in JOBS.values()]) == set(Phase)
 
 
-def search_of(*steps: Callable[[World], None], **spec: Any) -> Object:
+def search_of(*steps: Callable[[SearchWorld], None], **spec: Any) -> Object:
     """The DinoAutoML after those steps, with all done that is to be done."""
-    world = World(maxTrials=3, **spec)
+    world = SearchWorld(maxTrials=3, **spec)
     world.settle()
     for step in steps:
         step(world)
@@ -179,40 +179,40 @@ def search_of(*steps: Callable[[World], None], **spec: Any) -> Object:
     return world.automl
 
 
-def train(world: World) -> None:
+def train(world: SearchWorld) -> None:
     world.baseline(0.5)
 
 
-def finish(world: World) -> None:
+def finish(world: SearchWorld) -> None:
     for number in (1, 2):
         world.run(f"x-trial-{number}", 0.2)
         world.complete(f"x-trial-{number}", 0.7)
 
 
-def report(world: World) -> None:
+def report(world: SearchWorld) -> None:
     world.report()
 
 
-def hold(world: World) -> None:
+def hold(world: SearchWorld) -> None:
     world.edit(suspend=True)
 
 
-def obey(world: World) -> None:
+def obey(world: SearchWorld) -> None:
     for job in world.live():
         world.obey(job["metadata"]["name"])
 
 
-def fail(world: World) -> None:
+def fail(world: SearchWorld) -> None:
     world.fail("x-trial-0", "InvalidDataset", "train: no annotations.json")
 
 
-def edit(world: World) -> None:
+def edit(world: SearchWorld) -> None:
     """By somebody, while no operator runs."""
     world.edit(suspend=True)
 
 
 SEARCHES: dict[str, tuple[Callable[[], Object], str, str]] = {
-    "nobody has looked": (lambda: World().automl, "Progressing", UNREAD),
+    "nobody has looked": (lambda: SearchWorld().automl, "Progressing", UNREAD),
     "the data is checked": (search_of, "Progressing", "Preparing"),
     "trials run": (lambda: search_of(train), "Progressing", "Running"),
     "trials save before it is held": (lambda: search_of(train, hold), "Progressing", "Running"),
@@ -231,7 +231,7 @@ def test_health_of_a_search(case: str) -> None:
 
 
 def test_a_search_that_was_edited_waits_for_the_operator() -> None:
-    world = World(maxTrials=3)
+    world = SearchWorld(maxTrials=3)
     world.settle()
     world.edit(suspend=True)
     assert health(world.automl) == ("Progressing", f"{UNREAD} to read generation 2")

@@ -22,6 +22,7 @@ from demo.plan import NEEDED, announce, current, dev
 from demo.plan import training as training_step
 from demo.screen import Screen, clock
 from demo.stages import DemoStage, Run, Runner, StageTiming, Work, at_work, seconds_left, table
+from tests.terminal import Terminal
 
 PYTHON = sys.executable
 
@@ -182,11 +183,6 @@ def test_the_table_has_every_stage_and_the_whole() -> None:
     assert lines[1] == ["first", "0:00", "10"]
     assert lines[2] == ["second", "0:05", "60"]
     assert lines[3][-1] == "65"
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_a_terminal_has_one_line_that_is_written_over() -> None:

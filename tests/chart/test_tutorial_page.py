@@ -15,7 +15,7 @@ from dino_operator.kubectl import main, parser
 from tests.chart.conftest import ROOT, Objects
 from tests.pages import (
     Block,
-    Terminal,
+    Shell,
     assert_shown,
     blocks,
     environment,
@@ -112,7 +112,7 @@ def test_what_is_recorded_is_what_was_said() -> None:
 
 
 def test_a_terminal_keeps_its_folder_and_variables(tmp_path: Path) -> None:
-    terminal = Terminal(tmp_path, environment(), tmp_path / "notes")
+    terminal = Shell(tmp_path, environment(), tmp_path / "notes")
     terminal.run("mkdir a && cd a\nNAME='two\nlines'\nexport OTHER=1")
     assert terminal.run('echo "$NAME" $OTHER; pwd') == f"two\nlines 1\n{tmp_path}/a\n"
     with pytest.raises(AssertionError, match="before"):

@@ -18,7 +18,7 @@ from demo.cluster import PATIENCE
 from demo.digits import NAMES
 from tests.e2e.jobs import Lab
 from tests.e2e.shared import one_at_a_time, run_folder
-from tests.pages import Block, Terminal, assert_shown, blocks, environment, recorded
+from tests.pages import Block, Shell, assert_shown, blocks, environment, recorded
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "tutorial.md"
@@ -45,11 +45,11 @@ def clean(lab: Lab) -> None:
 
 
 @pytest.fixture
-def terminal(lab: Lab, tmp_path: Path) -> Iterator[Terminal]:
+def terminal(lab: Lab, tmp_path: Path) -> Iterator[Shell]:
     """A reader's, in the clone."""
     clean(lab)
     env = environment(keep=("DINO_DEVCLUSTER_HOME",)) | {"TMPDIR": str(tmp_path)}
-    yield Terminal(ROOT, env, tmp_path / "notes")
+    yield Shell(ROOT, env, tmp_path / "notes")
     clean(lab)
 
 
@@ -59,7 +59,7 @@ def turn(block: Block, run: Path) -> AbstractContextManager[None]:
 
 
 def test_the_page_leads_to_a_model(
-    terminal: Terminal, tmp_path_factory: pytest.TempPathFactory
+    terminal: Shell, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     run, said, answers = run_folder(tmp_path_factory), "", list[str]()
     for block in blocks(PAGE.read_text()):

@@ -46,7 +46,7 @@ class Ended:
     tail: str
 
 
-class Lab:
+class TrainingFolder:
     """A folder with data, a spec, and the command `dino` in a process of its own."""
 
     def __init__(self, folder: Path, machine: Machine) -> None:
@@ -118,7 +118,7 @@ SPLITS = {"train": "train", "val": "val"}
 def learns(machine: Machine) -> Iterator[Row]:
     """200 steps in bf16: mAP50 rises. Then the ONNX file of what was trained, and its engine."""
     with tempfile.TemporaryDirectory() as folder:
-        lab = Lab(Path(folder), machine)
+        lab = TrainingFolder(Path(folder), machine)
         what = "photographs" if lab.photographs else "digits"
         epochs = 1 if machine.rehearsal else 4
         spec = lab.spec("learns", num_epochs=epochs, validation_interval=1)
@@ -133,7 +133,7 @@ def learns(machine: Machine) -> Iterator[Row]:
         yield from _files(lab, spec)
 
 
-def _files(lab: Lab, spec: Path) -> Iterator[Row]:
+def _files(lab: TrainingFolder, spec: Path) -> Iterator[Row]:
     checkpoint = lab.folder / "learns" / "train" / "dino_model_best.pth"
     ended = lab.dino("export", "-e", str(spec), f"export.checkpoint={checkpoint}")
     onnx = lab.folder / "learns" / "export" / "dino_model.onnx"
@@ -182,7 +182,7 @@ def heals(machine: Machine) -> Iterator[Row]:
         yield skipped(NAME, "device out of memory", "a CPU's memory is the kernel's to bound")
         return
     with tempfile.TemporaryDirectory() as folder:
-        lab = Lab(Path(folder), machine)
+        lab = TrainingFolder(Path(folder), machine)
         (Path(folder) / "site").mkdir()
         (Path(folder) / "site" / "sitecustomize.py").write_text(LIMITED)
         spec = lab.spec("heals", num_epochs=1, validation_interval=1)

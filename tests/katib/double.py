@@ -14,16 +14,15 @@ import string
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from kubernetes.aio import client as kube
 from kubernetes.aio import config
 
-from dino_api import rfc3339
 from dino_operator.runtime.client import ApiError, Client
 from dino_operator.runtime.metrics import OperatorMetrics
+from tests.builders import stamp
 from tests.katib import experiment as katib
 
 Object = dict[str, Any]
@@ -113,8 +112,8 @@ class Double:
         if not katib.is_completed(thing) and trials:
             kind, reason, said = katib.verdict(thing, counted)
             if kind not in katib.conditions(thing):
-                status = katib.told(status, kind, reason, said, _now())
-                status["completionTime"] = None if kind == "Running" else _now()
+                status = katib.told(status, kind, reason, said, stamp())
+                status["completionTime"] = None if kind == "Running" else stamp()
         if status != thing["status"]:
             await self._status("experiments", thing, status)
             return  # what was decided is decided on the next round
@@ -214,21 +213,21 @@ class Double:
         if ended := true.get("Failed"):
             reason = f"TrialFailed. Job reason: {ended.get('reason', '')}"
             said = f"Trial has failed. Job message: {ended.get('message', '')}"
-            await self._set(thing, "Failed", reason, said, completionTime=_now())
+            await self._set(thing, "Failed", reason, said, completionTime=stamp())
         elif "Complete" in true and name in self.logs:
             seen = katib.observation(thing, self.logs[name])
             status = {**thing["status"], "observation": seen}
             known = seen["metrics"][0]["latest"] != katib.UNAVAILABLE
             kind = "Succeeded" if known else "MetricsUnavailable"
             said = "Trial has succeeded" if known else "Metrics are not available"
-            told = katib.told(status, kind, f"Trial{kind}", said, _now())
-            await self._status("trials", thing, {**told, "completionTime": _now()})
+            told = katib.told(status, kind, f"Trial{kind}", said, stamp())
+            await self._status("trials", thing, {**told, "completionTime": stamp()})
         elif "Complete" not in true and "Running" not in katib.conditions(thing):
             await self._set(thing, "Running", "TrialRunning", "Trial is running")
 
     async def _set(self, thing: Object, kind: str, reason: str, said: str, **more: Any) -> None:
-        before = thing.get("status") or {"startTime": _now(), "completionTime": None}
-        status = katib.told({**before, **more}, kind, reason, said, _now())
+        before = thing.get("status") or {"startTime": stamp(), "completionTime": None}
+        status = katib.told({**before, **more}, kind, reason, said, stamp())
         await self._status(f"{thing['kind'].lower()}s", thing, status)
 
     async def _status(self, plural: str, thing: Object, status: Object) -> None:
@@ -262,7 +261,3 @@ class Double:
 
 def _age(thing: Object) -> str:
     return str(thing["metadata"]["creationTimestamp"])
-
-
-def _now() -> str:
-    return rfc3339.text(datetime.now(UTC))

@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.model.golden_case import Case
+from tests.model.golden_case import GoldenFolder
 from tests.model.golden_compare import Check, compare
 from tests.model.golden_ties import run_with_ties
 
@@ -30,7 +30,7 @@ def default_folders() -> list[Path]:
 
 def check_folder(folder: Path) -> list[Check]:
     """Run our model on a folder's weights and inputs and compare."""
-    case = Case(folder)
+    case = GoldenFolder(folder)
     result = run_with_ties(case, case.model())
     return compare(case, result)
 

@@ -77,7 +77,7 @@ class Result:
     gradients: dict[str, Tensor | None]
 
 
-class Case:
+class GoldenFolder:
     """A folder with expected.json, state_shapes.json and tensors.npz."""
 
     def __init__(self, folder: Path) -> None:

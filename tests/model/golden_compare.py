@@ -17,7 +17,7 @@ from dino_trainer.model import Detections, Outputs, Predictions
 from dino_trainer.model.matching import pairing_cost
 from dino_trainer.model.position import image_positions
 from dino_trainer.model.weights import our_name
-from tests.model.golden_case import Case, Result
+from tests.model.golden_case import GoldenFolder, Result
 from tests.model.golden_diagnostics import diagnostics
 
 OUTPUT, LOSS, GRADIENT = 1e-4, 1e-5, 5e-3
@@ -44,7 +44,7 @@ class Check:
         return self.error <= self.tolerance
 
 
-def compare(case: Case, result: Result) -> list[Check]:
+def compare(case: GoldenFolder, result: Result) -> list[Check]:
     """Return one check per quantity that the folder speaks of."""
     return [
         *_features(case, result),
@@ -56,7 +56,7 @@ def compare(case: Case, result: Result) -> list[Check]:
     ]
 
 
-def _features(case: Case, result: Result) -> Iterator[Check]:
+def _features(case: GoldenFolder, result: Result) -> Iterator[Check]:
     tensors, cfg = case.tensors, case.config
     for level, feature in enumerate(result.features):
         expected = tensors.get(f"backbone_feature_{level}_mean_abs")
@@ -78,7 +78,7 @@ def _features(case: Case, result: Result) -> Iterator[Check]:
     yield _absolute("encoder memory", result.memory[:, ::16, ::4], tensors["encoder_memory_slice"])
 
 
-def _outputs(case: Case, result: Result) -> Iterator[Check]:
+def _outputs(case: GoldenFolder, result: Result) -> Iterator[Check]:
     for name, ours in _named_predictions(result.evaluated, "eval"):
         yield from _predictions(case, name, ours)
     train = Predictions(result.trained.logits, result.trained.boxes)
@@ -94,13 +94,13 @@ def _named_predictions(outputs: Outputs, lead: str) -> Iterator[tuple[str, Predi
         yield f"{lead}_interm", outputs.proposals
 
 
-def _predictions(case: Case, name: str, ours: Predictions) -> Iterator[Check]:
+def _predictions(case: GoldenFolder, name: str, ours: Predictions) -> Iterator[Check]:
     for part, tensor in (("logits", ours.logits), ("boxes", ours.boxes)):
         if f"{name}_{part}" in case.tensors:
             yield _absolute(f"{name}_{part}", tensor, case.tensors[f"{name}_{part}"])
 
 
-def _detections(case: Case, detections: list[Detections]) -> Iterator[Check]:
+def _detections(case: GoldenFolder, detections: list[Detections]) -> Iterator[Check]:
     for image, ours in enumerate(detections):
         if f"post{image}_scores" not in case.tensors:
             continue
@@ -130,7 +130,7 @@ def _same_order(ours: Detections, scores: Tensor, labels: Tensor, boxes: Tensor)
     return order
 
 
-def _assignments(case: Case, result: Result) -> Iterator[Check]:
+def _assignments(case: GoldenFolder, result: Result) -> Iterator[Check]:
     """Compare the last layer's pairs; other pairs of the same total cost are a tie."""
     trained, padded = result.trained, case.targets.padded
     last = result.all_losses.queries[case.config.dec_layers - 1]  # [b, m]
@@ -150,7 +150,7 @@ def _assignments(case: Case, result: Result) -> Iterator[Check]:
         yield Check(f"assignment of image {image}", float(wrong), 0, "count")
 
 
-def _losses(case: Case, result: Result) -> Iterator[Check]:
+def _losses(case: GoldenFolder, result: Result) -> Iterator[Check]:
     ours = {name: float(value) for name, value in result.all_losses.terms.items()}
     ours |= diagnostics(result, case.targets)
     errors = {
@@ -164,7 +164,7 @@ def _losses(case: Case, result: Result) -> Iterator[Check]:
     yield Check("total loss", error, LOSS, "relative")
 
 
-def _gradients(case: Case, result: Result) -> Iterator[Check]:
+def _gradients(case: GoldenFolder, result: Result) -> Iterator[Check]:
     norms = {our_name(name): norm for name, norm in case.expected["gradient_norms"].items()}
     small = SMALL_GRADIENT * max(norms.values())
     ours = {name: float(g.norm()) for name, g in result.gradients.items() if g is not None}

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from dino_trainer.model import Dino
 from dino_trainer.model.dino import ProposalHead
-from tests.model.golden_case import Case, Result
+from tests.model.golden_case import GoldenFolder, Result
 
 # Scores that differ by less may swap ranks. Float32 rounding reaches about 1e-5 here.
 TIE = 1e-4
 
 
-def run_with_ties(case: Case, model: Dino) -> Result:
+def run_with_ties(case: GoldenFolder, model: Dino) -> Result:
     """Run the model; if the order of its queries is not the folder's, once more in that order."""
     result = case.run(model)
     logits = case.tensors.get("eval_interm_logits")

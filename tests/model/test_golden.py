@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.model import golden, golden_inputs
-from tests.model.golden_case import Case, to_config
+from tests.model.golden_case import GoldenFolder, to_config
 from tests.model.golden_compare import compare
 from tests.model.golden_ties import Replay
 
@@ -41,7 +41,7 @@ def test_the_published_numbers(folder: Path) -> None:
     ],
 )
 def test_a_wrong_weight_is_noticed(tensor: str, quantity: str) -> None:
-    case = Case(FOUR_SCALE)
+    case = GoldenFolder(FOUR_SCALE)
     state = case.state
     wrong = {**state(), tensor: state()[tensor] * 1.01}
     case.state = lambda: wrong  # type: ignore[method-assign]
@@ -65,7 +65,7 @@ def test_only_equal_scores_may_swap() -> None:
 
 def generators() -> list[ModuleType]:
     """Ours, and the one of the published fixtures where they lie beside the checkout."""
-    theirs = [Case(folder).inputs for folder in FOLDERS if folder.parent == golden.SHARED]
+    theirs = [GoldenFolder(folder).inputs for folder in FOLDERS if folder.parent == golden.SHARED]
     return [golden_inputs, *theirs[:1]]
 
 
@@ -80,7 +80,7 @@ def digest(arrays: Iterable[np.ndarray]) -> str:
 @pytest.mark.parametrize("generator", generators(), ids=lambda one: one.__name__.split(".")[-1])
 def test_weights_and_inputs_are_those_of_the_fixture(generator: ModuleType) -> None:
     """To the last bit: `inputs.json` has the digests of what the published fixtures' code makes."""
-    case = Case(FOUR_SCALE)
+    case = GoldenFolder(FOUR_SCALE)
     name, counts = case.expected["case"], case.expected["target_counts"]
     targets = generator.make_targets(name, counts, case.num_classes)
     made = {
@@ -93,7 +93,7 @@ def test_weights_and_inputs_are_those_of_the_fixture(generator: ModuleType) -> N
 
 
 def test_what_we_do_not_have_is_refused_by_name() -> None:
-    published = Case(FOUR_SCALE).expected["config"]
+    published = GoldenFolder(FOUR_SCALE).expected["config"]
     with pytest.raises(ValueError, match=r"num_patterns = 3 \(only 0\), a_new_key = 1"):
         to_config({**published, "num_patterns": 3, "a_new_key": 1})
 

@@ -13,17 +13,17 @@ from torch import Tensor
 from dino_trainer.model import Dino, load_checkpoint_weights, read_state
 from dino_trainer.model.weights import our_name
 from tests.model.golden import HERE
-from tests.model.golden_case import Case
+from tests.model.golden_case import GoldenFolder
 from tests.model.small import a_detector
 
 
 def published_state() -> dict[str, Tensor]:
     """A state in the published layout, and the case that it belongs to."""
-    return Case(HERE / "golden" / "four_scale").state()
+    return GoldenFolder(HERE / "golden" / "four_scale").state()
 
 
 def published_model() -> Dino:
-    case = Case(HERE / "golden" / "four_scale")
+    case = GoldenFolder(HERE / "golden" / "four_scale")
     return case.model()
 
 

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from dino_api.names import Label, Stage
 from dino_operator.plan.model import Delete, Object, Patch, Settings
@@ -30,7 +31,8 @@ from dino_operator.runtime.client import MERGE, ApiError, Client, path
 from dino_operator.runtime.keys import Kind
 from dino_operator.runtime.metrics import OperatorMetrics
 from dino_operator.runtime.reconcile import Reconciler
-from tests.api.operator_cluster import CHECKED, RESULT, stamp
+from tests.api.operator_cluster import CHECKED, RESULT
+from tests.builders import stamp
 from tests.patience import Patience
 from tests.proof.workloads import Workload
 
@@ -53,6 +55,8 @@ REPORTED = {
     "action": "report",
     "artifacts": [{"name": "report.html", "uri": "s3://bucket/out/report.html"}],
 }
+AT_ONCE = int(os.environ.get("DINO_FAULT_AT_ONCE", "8"))
+T, Each = TypeVar("T"), TypeVar("Each")
 Lists = dict[Kind, tuple[list[Object], int]]
 
 
@@ -355,18 +359,29 @@ async def learn(client: Client, workload: Workload) -> Reference:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SpoiledRun:
     """What went wrong with a fault, and whether it befell: another life may be over before."""
 
     violations: tuple[str, ...]
     befell: bool
 
 
-async def spoiled(client: Client, reference: Reference, fault: Fault) -> Outcome:
+async def spoiled(client: Client, reference: Reference, fault: Fault) -> SpoiledRun:
     """Nothing has gone wrong where it ended as it does undisturbed."""
     run = Run(client, reference.workload, fault)
     told = await run.live()
     found = list(dict.fromkeys(run.violations))
     if not found and told != reference.told:
         found = [f"it ended as {told}, undisturbed as {reference.told}"]
-    return Outcome(tuple(f"{run}: {each}" for each in found), run.befell or run.line.befell)
+    return SpoiledRun(tuple(f"{run}: {each}" for each in found), run.befell or run.line.befell)
+
+
+async def several(do: Callable[[Each], Awaitable[T]], things: Sequence[Each]) -> list[T]:
+    """So many at once, and their answers in order."""
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(thing: Each) -> T:
+        async with room:
+            return await do(thing)
+
+    return list(await asyncio.gather(*map(one, things)))

@@ -14,12 +14,11 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import TypeVar
 
 import kopf
 import kubernetes
@@ -40,11 +39,12 @@ from tests.proof.faults import (
     PAUSE,
     UNTOLD,
     Fault,
-    Outcome,
     Reference,
     Run,
+    SpoiledRun,
     _versions,
     learn,
+    several,
     spoiled,
 )
 from tests.proof.workloads import WORKLOADS, Workload
@@ -54,9 +54,7 @@ STUCK = 20.0
 """Seconds without any change after which nothing comes any more: retries come every second."""
 QUIET = 3
 WATCHES = 2
-AT_ONCE = int(os.environ.get("DINO_FAULT_AT_ONCE", "8"))
 ACCOUNT = "naive-faults"
-T, Each = TypeVar("T"), TypeVar("Each")
 _FORKED = multiprocessing.get_context("forkserver")
 
 
@@ -191,25 +189,14 @@ async def learn_naive(client: Client, workload: Workload, way: Way) -> Reference
     return Reference(workload, tuple(run.proxy.writes), run.proxy.changes, told)
 
 
-async def spoiled_naive(client: Client, reference: Reference, fault: Fault, way: Way) -> Outcome:
+async def spoiled_naive(client: Client, reference: Reference, fault: Fault, way: Way) -> SpoiledRun:
     """Nothing has gone wrong where it ended as it does undisturbed."""
     run = NaiveRun(client, reference.workload, fault, way=way)
     told = await run.live()
     found = list(dict.fromkeys(run.violations))
     if not found and told != reference.told:
         found = [f"it ended as {told}, undisturbed as {reference.told}"]
-    return Outcome(tuple(f"{run}: {each}" for each in found), run.proxy.befell)
-
-
-async def several(do: Callable[[Each], Awaitable[T]], things: Sequence[Each]) -> list[T]:
-    """So many at once, and their answers in order."""
-    room = asyncio.Semaphore(AT_ONCE)
-
-    async def one(thing: Each) -> T:
-        async with room:
-            return await do(thing)
-
-    return list(await asyncio.gather(*map(one, things)))
+    return SpoiledRun(tuple(f"{run}: {each}" for each in found), run.proxy.befell)
 
 
 def chosen(references: Sequence[Reference], most: int | None) -> list[tuple[Reference, Fault]]:
@@ -232,7 +219,7 @@ class Row:
 
     @classmethod
     def of(
-        cls, name: str, plans: Sequence[tuple[Reference, Fault]], found: Sequence[Outcome]
+        cls, name: str, plans: Sequence[tuple[Reference, Fault]], found: Sequence[SpoiledRun]
     ) -> Row:
         """Of its plans and what came of them."""
         bad = [fault for (_, fault), each in zip(plans, found, strict=True) if each.violations]
@@ -244,7 +231,7 @@ class Row:
         return f"| {self.name} | {self.plans} | {self.befell} | {self.violated} | {kinds} |"
 
 
-def tell(row: Row, found: Sequence[Outcome]) -> None:
+def tell(row: Row, found: Sequence[SpoiledRun]) -> None:
     """The row, and on the other channel what was wrong with each plan."""
     print(row, flush=True)
     print(*(line for each in found for line in each.violations), sep="\n", file=sys.stderr)

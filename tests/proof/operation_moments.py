@@ -26,7 +26,7 @@ from dino_operator.plan.search.decide import plan as plan_search
 from dino_operator.plan.search.search_view import SearchView
 from tests.builders import NOON, JobBuilder, a_child, a_pod, around, later
 from tests.unit.plan_store import copied
-from tests.unit.search_world import World
+from tests.unit.search_world import SearchWorld
 
 ATTEMPTS = (1, 3, 4)
 """The number of the attempt that fails: with 2 retries, and with 3, the last one is among them."""
@@ -91,7 +91,7 @@ def _followers(resource: Object, settings: Settings) -> list[Object]:
     return [followers.render(view, number) for number in range(1, len(spec.then) + 1)]
 
 
-class Watched(World):
+class Watched(SearchWorld):
     """A search in memory that writes down what it makes and what becomes of it."""
 
     def __init__(self, resource: Object, settings: Settings) -> None:

@@ -164,7 +164,7 @@ def before(base: str) -> Judged:
 
 
 @dataclass
-class Outcome:
+class OperationOutcome:
     """What came of one operation. unshown: the reason for which it shows nowhere, where it may."""
 
     operation: Operation
@@ -173,10 +173,10 @@ class Outcome:
     unshown: str = ""
 
 
-def judged(operation: Operation) -> Outcome:
+def judged(operation: Operation) -> OperationOutcome:
     """One operation before every oracle."""
     now = Judged(operation.after())
-    outcome = Outcome(operation, _verdict(now), [])
+    outcome = OperationOutcome(operation, _verdict(now), [])
     try:
         for found in _violations(operation, now, outcome):
             outcome.violations.append(f"{operation}: {found}")
@@ -194,7 +194,7 @@ def _verdict(now: Judged) -> str:
         return "crashed"
 
 
-def _violations(operation: Operation, now: Judged, outcome: Outcome) -> Iterator[str]:
+def _violations(operation: Operation, now: Judged, outcome: OperationOutcome) -> Iterator[str]:
     yield from _refusal_without_remedy(now)
     if now.refused:
         yield from _crash_of_an_older_crd(now)
@@ -271,7 +271,7 @@ def _child_that_is_refused(now: Judged) -> Iterator[str]:
             yield from (f"its {name} is refused: {why}" for why in found)
 
 
-def _unshown(operation: Operation, now: Judged, outcome: Outcome) -> Iterator[str]:
+def _unshown(operation: Operation, now: Judged, outcome: OperationOutcome) -> Iterator[str]:
     was = before(operation.base)
     try:
         means_nothing = now.meaning == was.meaning

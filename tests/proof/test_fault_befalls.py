@@ -17,7 +17,7 @@ THING: Object = {"kind": "Job", "metadata": META}
 NOTHING: Lists = {kind: ([], 1) for kind in Kind}
 
 
-class Silent:
+class EmptyServer:
     """An API server with nothing in it, which takes everything."""
 
     async def create(self, thing: Object) -> Object:
@@ -27,7 +27,7 @@ class Silent:
         return [], 1
 
 
-NOBODY = cast(Client, Silent())
+NOBODY = cast(Client, EmptyServer())
 
 
 @pytest.mark.parametrize("what", AT_WRITES)

@@ -18,7 +18,7 @@ from dino_operator.plan.observed import crd_schema
 from dino_operator.plan.rendered import children
 from tests.proof.operation_edits import refusals_of_edit
 from tests.proof.operation_exemptions import EXEMPTIONS
-from tests.proof.operation_oracles import Judged, Outcome, before, judged, stored
+from tests.proof.operation_oracles import Judged, OperationOutcome, before, judged, stored
 from tests.proof.operation_share import ALL, WALKS, chosen
 from tests.proof.operation_walks import walked
 from tests.proof.operations import BASES, GONE, Operation, operations, properties
@@ -31,7 +31,7 @@ FREE = {AUTOML_KIND: EDITABLE, "DinoJob": ("runPolicy",)}
 
 
 @cache
-def outcomes() -> tuple[Outcome, ...]:
+def outcomes() -> tuple[OperationOutcome, ...]:
     """Of every operation that is tried."""
     return tuple(judged(each) for each in chosen(operations()))
 

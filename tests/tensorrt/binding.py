@@ -11,7 +11,7 @@ VERSIONS = {10: "10.16.1.11", 11: "11.4.0.106"}
 
 
 @dataclass
-class World:
+class TensorRTWorld:
     """What a test sets and looks at.
 
     gpu: the kind of GPU that engines are for. cuda: whether there is one. timed: tactics measured
@@ -37,7 +37,7 @@ class Bound:
     """A class of the module. Attributes that the real class lacks cannot be set."""
 
     real: str
-    world: World
+    world: TensorRTWorld
     module: ModuleType
 
     def __setattr__(self, key: str, value: Any) -> None:
@@ -46,7 +46,7 @@ class Bound:
         object.__setattr__(self, key, value)
 
 
-def bind(cls: type[Bound], module: ModuleType, world: World) -> Any:
+def bind(cls: type[Bound], module: ModuleType, world: TensorRTWorld) -> Any:
     """`cls` as part of `module`, after a check that it offers nothing that TensorRT does not."""
     check_surface(world.surface, cls)
     return type(cls.real, (cls,), {"module": module, "world": world})

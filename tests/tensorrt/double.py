@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.tensorrt.binding import World, bind
+from tests.tensorrt.binding import TensorRTWorld, bind
 from tests.tensorrt.building import Builder
 from tests.tensorrt.parsing import OnnxParser
 from tests.tensorrt.running import Runtime
@@ -22,14 +22,14 @@ def read_surface(major: int) -> dict[str, Any]:
     return json.loads(Path(__file__).with_name(f"surface-{major}.json").read_text())
 
 
-def install(monkeypatch: pytest.MonkeyPatch, major: int = 11) -> World:
+def install(monkeypatch: pytest.MonkeyPatch, major: int = 11) -> TensorRTWorld:
     """Makes `import tensorrt` give the double of TensorRT 10 or 11."""
-    world = World(major, read_surface(major))
+    world = TensorRTWorld(major, read_surface(major))
     monkeypatch.setitem(sys.modules, "tensorrt", make(world))
     return world
 
 
-def make(world: World) -> ModuleType:
+def make(world: TensorRTWorld) -> ModuleType:
     """The module."""
     module = ModuleType("tensorrt")
     module.__version__ = world.version

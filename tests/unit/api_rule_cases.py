@@ -11,7 +11,7 @@ Experiment = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Case:
+class RuleCase:
     """An experiment that breaks the rule and its nearest neighbour that does not."""
 
     broken: Experiment
@@ -47,9 +47,9 @@ def source(uri: str) -> list[Experiment]:
     return [{"image_dir": uri, "json_file": "ann.json"}]
 
 
-def of(action: Action, broken: Experiment, fine: Experiment) -> Case:
+def of(action: Action, broken: Experiment, fine: Experiment) -> RuleCase:
     """Keys of the action's own section."""
-    return Case({action.value: broken}, {action.value: fine}, action=action)
+    return RuleCase({action.value: broken}, {action.value: fine}, action=action)
 
 
 def engine(**keys: Any) -> Experiment:
@@ -68,125 +68,127 @@ PLACES: dict[Action, tuple[str, ...]] = {
     QUANTIZE: ("model_path", "results_dir"),
     DISTILL: ("pretrained_teacher_model_path", "results_dir"),
 }
-CASES: dict[str, Case] = {
-    "backbone-known": Case(
+CASES: dict[str, RuleCase] = {
+    "backbone-known": RuleCase(
         model(backbone="swin_tiny"), model(backbone="timm/convnext_tiny.fb_in1k")
     ),
-    "backbone-built": Case(model(backbone="fan_tiny"), model(backbone="gc_vit_base")),
-    "denoising-groups": Case(model(dn_number=49), model(dn_number=50)),
-    "backbone-imagenet": Case(
+    "backbone-built": RuleCase(model(backbone="fan_tiny"), model(backbone="gc_vit_base")),
+    "denoising-groups": RuleCase(model(dn_number=49), model(dn_number=50)),
+    "backbone-imagenet": RuleCase(
         model(pretrained_backbone_path="imagenet"),
         model(pretrained_backbone_path="imagenet", backbone="timm/tf_efficientnet_lite0"),
     ),
-    "backbone-random": Case(
+    "backbone-random": RuleCase(
         model(backbone="resnet_18"),
         model(backbone="resnet_18", pretrained_backbone_path="s3://weights/resnet18.pth"),
     ),
-    "backbone-uri": Case(
+    "backbone-uri": RuleCase(
         model(pretrained_backbone_path=AWS), model(pretrained_backbone_path="/weights/r50.pth")
     ),
-    "levels-agree": Case(
+    "levels-agree": RuleCase(
         model(num_feature_levels=5),
         model(num_feature_levels=5, return_interm_indices=[0, 1, 2, 3, 4]),
     ),
-    "levels-rising": Case(
+    "levels-rising": RuleCase(
         model(return_interm_indices=[1, 3, 3, 4]), model(return_interm_indices=[0, 1, 2, 3])
     ),
-    "heads-divide": Case(model(nheads=7), model(nheads=16)),
-    "groups-divide": Case(model(hidden_dim=200), model(hidden_dim=192)),
-    "select-below-candidates": Case(
+    "heads-divide": RuleCase(model(nheads=7), model(nheads=16)),
+    "groups-divide": RuleCase(model(hidden_dim=200), model(hidden_dim=192)),
+    "select-below-candidates": RuleCase(
         model(num_queries=10, num_select=40), model(num_queries=10, num_select=39), classes=4
     ),
-    "losses-once": Case(model(loss_types=["boxes", "boxes"]), model(loss_types=["labels"])),
-    "decoder-attention": Case(model(decoder_sa_type="ca_label"), model(decoder_sa_type="sa")),
-    "two-stage": Case(model(two_stage_type="no"), model(two_stage_type="standard")),
-    "pre-norm": Case(model(pre_norm=True), model(pre_norm=False)),
-    "train-uri": Case(
+    "losses-once": RuleCase(model(loss_types=["boxes", "boxes"]), model(loss_types=["labels"])),
+    "decoder-attention": RuleCase(model(decoder_sa_type="ca_label"), model(decoder_sa_type="sa")),
+    "two-stage": RuleCase(model(two_stage_type="no"), model(two_stage_type="standard")),
+    "pre-norm": RuleCase(model(pre_norm=True), model(pre_norm=False)),
+    "train-uri": RuleCase(
         {"dataset": {"train_data_sources": source(AWS)}},
         {"dataset": {"train_data_sources": source(S3)}},
     ),
-    "val-uri": Case(
+    "val-uri": RuleCase(
         {"dataset": {"val_data_sources": source(AWS)}},
         {"dataset": {"val_data_sources": source("local/images")}},
     ),
-    "crop-order": Case(
+    "crop-order": RuleCase(
         augment(train_random_crop_min=400, train_random_crop_max=399),
         augment(train_random_crop_min=400, train_random_crop_max=400),
     ),
-    "crop-fits": Case(
+    "crop-fits": RuleCase(
         augment(train_random_crop_min=401),
         augment(train_random_crop_min=401, fixed_size=[64, 64]),
     ),
-    "jitter-or-size": Case(
+    "jitter-or-size": RuleCase(
         augment(fixed_random_crop=1024, fixed_size=[64, 64]), augment(fixed_random_crop=1024)
     ),
-    "jitter-replaces": Case(
+    "jitter-replaces": RuleCase(
         augment(fixed_random_crop=1024, scales=[480]), augment(fixed_random_crop=1024)
     ),
-    "planned-sizes-alike": Case(
+    "planned-sizes-alike": RuleCase(
         augment(planned_sizes=True, fixed_size=[64, 64]), augment(planned_sizes=True)
     ),
-    "zoom-order": Case(
+    "zoom-order": RuleCase(
         augment(fixed_size=[64, 64], zoom_crop=[1.0, 0.7]),
         augment(fixed_size=[64, 64], zoom_crop=[0.7, 0.7]),
     ),
-    "zoom-needs-size": Case(
+    "zoom-needs-size": RuleCase(
         augment(zoom_crop=[0.7, 1.0]), augment(fixed_size=[64, 96], zoom_crop=[0.7, 1.0])
     ),
-    "eval-ids-known": Case(
+    "eval-ids-known": RuleCase(
         {"dataset": {"eval_class_ids": [1, 4]}},
         {"dataset": {"eval_class_ids": [1, 3]}},
         classes=4,
     ),
-    "validation-in-time": Case(train(validation_interval=11), train(validation_interval=10)),
-    "checkpoint-in-time": Case(
+    "validation-in-time": RuleCase(train(validation_interval=11), train(validation_interval=10)),
+    "checkpoint-in-time": RuleCase(
         train(num_epochs=4, checkpoint_interval=5),
         train(num_epochs=4, checkpoint_interval=5, checkpoint_interval_unit="step"),
     ),
-    "rate-drops": Case(optim(lr_steps=[10]), optim(lr_steps=[9, 11])),
-    "steps-rise": Case(optim(lr_steps=[8, 8]), optim(lr_steps=[7, 8])),
-    "momentum-unread": Case(optim(momentum=0.8), optim(momentum=0.8, optimizer="SGD")),
-    "lr-steps-unread": Case(optim(lr_steps=[5], lr_scheduler="Linear"), optim(lr_steps=[5])),
-    "lr-step-size-unread": Case(
+    "rate-drops": RuleCase(optim(lr_steps=[10]), optim(lr_steps=[9, 11])),
+    "steps-rise": RuleCase(optim(lr_steps=[8, 8]), optim(lr_steps=[7, 8])),
+    "momentum-unread": RuleCase(optim(momentum=0.8), optim(momentum=0.8, optimizer="SGD")),
+    "lr-steps-unread": RuleCase(optim(lr_steps=[5], lr_scheduler="Linear"), optim(lr_steps=[5])),
+    "lr-step-size-unread": RuleCase(
         optim(lr_step_size=5), optim(lr_step_size=5, lr_scheduler="StepLR")
     ),
-    "lr-decay-start-unread": Case(
+    "lr-decay-start-unread": RuleCase(
         optim(lr_decay_start=0.5), optim(lr_decay_start=0.5, lr_scheduler="Linear")
     ),
-    "layer-decay-rate-unread": Case(
+    "layer-decay-rate-unread": RuleCase(
         optim(layer_decay_rate=0.8),
         {**optim(layer_decay_rate=0.8), "model": {"backbone": "vit_large_dinov2"}},
     ),
-    "early-stopping-in-time": Case(
+    "early-stopping-in-time": RuleCase(
         train(early_stopping={"enabled": True, "patience": 9}),
         train(early_stopping={"enabled": True, "patience": 8}),
     ),
-    "early-stopping-off": Case(
+    "early-stopping-off": RuleCase(
         train(early_stopping={"patience": 3}),
         train(early_stopping={"patience": 3, "enabled": True}),
     ),
-    "half-on-cpu": Case(train(precision="fp16", num_gpus=0), train(precision="bf16", num_gpus=0)),
-    "strategy": Case(train(distributed_strategy="fsdp"), train(distributed_strategy="ddp")),
-    "dry-run": Case(train(is_dry_run=True), train(is_dry_run=False)),
-    "processes-on-cpu": Case(train(num_processes=2), train(num_processes=1)),
-    "pretrained-model-path-uri": Case(
+    "half-on-cpu": RuleCase(
+        train(precision="fp16", num_gpus=0), train(precision="bf16", num_gpus=0)
+    ),
+    "strategy": RuleCase(train(distributed_strategy="fsdp"), train(distributed_strategy="ddp")),
+    "dry-run": RuleCase(train(is_dry_run=True), train(is_dry_run=False)),
+    "processes-on-cpu": RuleCase(train(num_processes=2), train(num_processes=1)),
+    "pretrained-model-path-uri": RuleCase(
         train(pretrained_model_path="http://x/y.pth"), train(pretrained_model_path=S3)
     ),
-    "resume-training-checkpoint-path-uri": Case(
+    "resume-training-checkpoint-path-uri": RuleCase(
         train(resume_training_checkpoint_path=AWS),
         train(resume_training_checkpoint_path="runs/dino_model_latest.pth"),
     ),
-    "results-dir-uri": Case(train(results_dir=AWS), train(results_dir="/results")),
-    "root-results-dir-uri": Case({"results_dir": AWS}, {"results_dir": S3}),
-    "test-uri": Case(
+    "results-dir-uri": RuleCase(train(results_dir=AWS), train(results_dir="/results")),
+    "root-results-dir-uri": RuleCase({"results_dir": AWS}, {"results_dir": S3}),
+    "test-uri": RuleCase(
         {"dataset": {"test_data_sources": source(AWS)}},
         {"dataset": {"test_data_sources": source(S3)}},
     ),
-    "calibration-uri": Case(
+    "calibration-uri": RuleCase(
         {"dataset": {"quant_calibration_data_sources": source(AWS)}},
         {"dataset": {"quant_calibration_data_sources": source(S3)}},
     ),
-    "inference-uri": Case(
+    "inference-uri": RuleCase(
         {"dataset": {"infer_data_sources": {"image_dir": ["a"], "classmap": AWS}}},
         {"dataset": {"infer_data_sources": {"image_dir": [S3], "classmap": "names.txt"}}},
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,14 @@ def a_document(count: int = 3, **changes: Any) -> dict[str, Any]:
         "categories": [{"id": 1, "name": "cell"}, {"id": 2, "name": "dot"}],
     }
     return {**document, **changes}
+
+
+@dataclass
+class Source:
+    """What a spec's data source looks like."""
+
+    image_dir: str
+    json_file: str
 
 
 def a_folder(at: Path, count: int = 3, **changes: Any) -> Path:

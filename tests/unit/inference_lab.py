@@ -21,10 +21,8 @@ from dino_trainer.actions import inference
 from dino_trainer.data.loader import Batch
 from dino_trainer.model import Detections
 from dino_trainer.model_files.info import ModelInfo
-from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
-from dino_trainer.spec.sections import output_folder
-from tests.unit.training_builders import Recorder
+from tests.unit.training_builders import Recorder, a_context
 
 NAMES = ("", "red", "", "blue")
 ORIENTATION = 0x0112
@@ -67,7 +65,7 @@ class HalfDetector:
 
 
 @dataclass
-class Lab:
+class InferenceLab:
     """A spec over folders of images, and the action with a detector that is no model."""
 
     folder: Path
@@ -107,10 +105,7 @@ class Lab:
         return inference.run(spec, self.context(spec))
 
     def context(self, spec: ExperimentSpec) -> RunContext:
-        work = self.folder / "work"
-        output = Output(output_folder(spec, Action.INFERENCE), work)
-        return RunContext(output, self.recorder, work, self.stop, "digest", "test",
-                          action=Action.INFERENCE)  # type: ignore[arg-type]  # fmt: skip
+        return a_context(spec, self.recorder, self.stop, Action.INFERENCE)
 
     @property
     def results(self) -> Path:

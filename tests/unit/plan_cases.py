@@ -38,7 +38,7 @@ FAILURE_69 = {**TOLD_69, "exitCode": 69}
 
 
 @dataclass
-class Case:
+class PlanCase:
     """At `now` seconds after noon this job with these children needs this plan."""
 
     job: JobBuilder
@@ -134,7 +134,7 @@ def resumes(name: str = "x-train-1", uid: str = "job-of-uid-x", **spec: Any) -> 
     return Patch(name, uid, body)
 
 
-def check(case: Case) -> None:
+def check(case: PlanCase) -> None:
     """Compares the whole plan."""
     others = [each.obj() for each in case.others]
     children = around(

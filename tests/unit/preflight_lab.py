@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import signal
-from collections.abc import Iterator, Sequence
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image
 from dino_api.names import Action
 from dino_api.result import Result
 from dino_trainer.command.cli import main
+from dino_trainer.data import image_facts
 from dino_trainer.report import reporter
 
 SIZE = (40, 30)
@@ -152,20 +154,41 @@ class Lab:
 
 
 @pytest.fixture
-def lab(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Lab]:
+def lab(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Lab:
     """Good data, and the command as in a pod."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     log = tmp_path / "termination-log"
     log.touch()
     monkeypatch.setenv("DINO_WORK_DIR", str(tmp_path / "work"))
     monkeypatch.setattr(reporter, "TERMINATION_LOG", log)
-    yield Lab(tmp_path, capsys, log)
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    return Lab(tmp_path, capsys, log)
 
 
 def check(lab: Lab, action: Action, *overrides: str) -> int:
     """The exit code of a preflight for `action`."""
     return lab.run(*overrides, options=["--for", action.value])
+
+
+def counted_looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of how many images the facts were looked up, time after time from now on."""
+    counts: list[int] = []
+    look = image_facts.look_at_all
+
+    def counted(looks: Any, *rest: Any) -> Any:
+        counts.append(len(looks))
+        return look(looks, *rest)
+
+    monkeypatch.setattr(image_facts, "look_at_all", counted)
+    return counts
+
+
+def preflight_without(lab: Lab, modules: set[str], *options: str) -> None:
+    """A preflight of the written spec, in a process that must not have imported any of these."""
+    words = ["preflight", "-e", str(lab.folder / "spec.yaml"), *options]
+    code = (
+        "import sys; from dino_trainer.command.cli import main\n"
+        f"code = main({words!r})\n"
+        f"assert not {modules!r} & set(sys.modules)\n"
+        "sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

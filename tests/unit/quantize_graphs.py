@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from onnx import numpy_helper, parser
 
 from dino_api.loading import load
@@ -140,3 +141,8 @@ def _describe(model: onnx.ModelProto, batch: int | None, precision: str) -> None
     )
     onnx.helper.set_model_props(model, metadata.to_props())
     model.producer_name = "dino-operator"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return a_graph(tmp_path / "model.onnx")

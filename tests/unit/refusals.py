@@ -10,7 +10,7 @@ from dino_operator.runtime.client import ApiError
 
 
 @dataclass(frozen=True)
-class Answer:
+class RefusingAnswer:
     """What came, and what the condition Running then has as its reason."""
 
     status: int
@@ -40,66 +40,66 @@ _DENIED = 'admission webhook "validate.kyverno.svc" denied the request: no label
 _FIELD = StatusCause("FieldValueInvalid", "metadata.labels", "bad")
 
 WAITED_FOR = {
-    "quota": Answer(
+    "quota": RefusingAnswer(
         403,
         "Forbidden",
         '{kind} "{name}" is forbidden: exceeded quota: few, requested: count/{kind}=1, '
         "used: count/{kind}=0, limited: count/{kind}=0",
         judged="QuotaExceeded",
     ),
-    "policy, Invalid": Answer(
+    "policy, Invalid": RefusingAnswer(
         422,
         "Invalid",
         f'{{kind}} "{{name}}" is forbidden: {_POLICY}',
         (StatusCause(message=_POLICY),),
     ),
-    "policy, Forbidden": Answer(
+    "policy, Forbidden": RefusingAnswer(
         403,
         "Forbidden",
         f'{{kind}} "{{name}}" is forbidden: {_POLICY}',
         (StatusCause(message=_POLICY),),
     ),
-    "webhook denies, no code": Answer(400, "", _DENIED),
-    "webhook denies, 403": Answer(403, "", _DENIED),
-    "webhook denies, 422 with fields": Answer(422, "Invalid", _DENIED, (_FIELD,)),
-    "webhook denies, 429": Answer(429, "", _DENIED),
-    "webhook denies, 503": Answer(503, "", _DENIED),
-    "webhook closed": Answer(
+    "webhook denies, no code": RefusingAnswer(400, "", _DENIED),
+    "webhook denies, 403": RefusingAnswer(403, "", _DENIED),
+    "webhook denies, 422 with fields": RefusingAnswer(422, "Invalid", _DENIED, (_FIELD,)),
+    "webhook denies, 429": RefusingAnswer(429, "", _DENIED),
+    "webhook denies, 503": RefusingAnswer(503, "", _DENIED),
+    "webhook closed": RefusingAnswer(
         500,
         "InternalError",
         f"Internal error occurred: {_CALLING}{_CLOSED}",
         (StatusCause(message=f"{_CALLING}{_CLOSED}"),),
         "WebhookUnavailable",
     ),
-    "webhook answers 503": Answer(
+    "webhook answers 503": RefusingAnswer(
         500,
         "InternalError",
         f"Internal error occurred: {_CALLING}the server is currently unable to handle the request",
         judged="WebhookUnavailable",
     ),
-    "no right": Answer(
+    "no right": RefusingAnswer(
         403,
         "Forbidden",
         '{kind} is forbidden: User "system:serviceaccount:dino-system:dino-operator" cannot create '
         'resource "{kind}" in API group "" in the namespace "team"',
         judged="NotPermitted",
     ),
-    "another plugin": Answer(403, "Forbidden", '{kind} "{name}" is forbidden: not today'),
-    "too many requests": Answer(
+    "another plugin": RefusingAnswer(403, "Forbidden", '{kind} "{name}" is forbidden: not today'),
+    "too many requests": RefusingAnswer(
         429,
         "TooManyRequests",
         "The server has received too many requests and has asked us to try again later",
         judged="APIServerUnavailable",
     ),
-    "unavailable": Answer(
+    "unavailable": RefusingAnswer(
         503,
         "ServiceUnavailable",
         "the server is currently unable to handle the request",
         judged="APIServerUnavailable",
     ),
-    "etcd": Answer(500, "", "etcdserver: request timed out", judged="APIServerUnavailable"),
-    "no answer": Answer(0, "Unreachable", "TimeoutError()", judged="APIServerUnavailable"),
-    "gone": Answer(
+    "etcd": RefusingAnswer(500, "", "etcdserver: request timed out", judged="APIServerUnavailable"),
+    "no answer": RefusingAnswer(0, "Unreachable", "TimeoutError()", judged="APIServerUnavailable"),
+    "gone": RefusingAnswer(
         404,
         "NotFound",
         "the server could not find the requested resource",
@@ -108,7 +108,7 @@ WAITED_FOR = {
 }
 """The cluster's, which may change."""
 
-TERMINATING = Answer(
+TERMINATING = RefusingAnswer(
     403,
     "Forbidden",
     '{kind} "{name}" is forbidden: unable to create new content in namespace team because it is '
@@ -119,7 +119,7 @@ TERMINATING = Answer(
         ),
     ),
 )
-INVALID = Answer(
+INVALID = RefusingAnswer(
     422,
     "Invalid",
     '{kind} "{name}" is invalid: spec.template.spec.tolerations[0].key: Invalid value: "a b": name '

@@ -15,7 +15,7 @@ from types import TracebackType
 
 
 @dataclass(frozen=True)
-class Answer:
+class S3Answer:
     """status, and what the body of any request but a HEAD says. headers: of both."""
 
     status: int
@@ -32,7 +32,7 @@ class Answer:
         return f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{said}</Error>'.encode()
 
 
-OK = Answer(206, headers={"ETag": '"1"', "Content-Range": "bytes 0-4/5"})
+OK = S3Answer(206, headers={"ETag": '"1"', "Content-Range": "bytes 0-4/5"})
 
 
 class S3Answers:
@@ -42,7 +42,7 @@ class S3Answers:
     asked: method and region of every request.
     """
 
-    def __init__(self, answers: dict[str, Answer], region: str = "nowhere") -> None:
+    def __init__(self, answers: dict[str, S3Answer], region: str = "nowhere") -> None:
         self.answers, self.region = answers, region
         self.asked: list[tuple[str, str]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())

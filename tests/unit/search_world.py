@@ -20,6 +20,7 @@ from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.search import decide
 from tests.builders import NOON, around
+from tests.unit.plan_store import Crash
 from tests.unit.search_builders import a_search
 
 SETTINGS = Settings(
@@ -28,11 +29,7 @@ SETTINGS = Settings(
 Writes = Callable[[], None]
 
 
-class Crash(Exception):
-    """The operator's process ends here."""
-
-
-class World:
+class SearchWorld:
     """What exists. `reconcile` is what the operator does about it."""
 
     def __init__(self, **spec: Any) -> None:

@@ -18,7 +18,7 @@ from dino_api.names import Action
 from dino_api.problem import Problem, SpecErrors, render
 from dino_api.result import MOST_CLASSES
 from dino_api.rules.experiment import RULES
-from tests.unit.api_rule_cases import CASES, Case
+from tests.unit.api_rule_cases import CASES, RuleCase
 
 
 def problems_of(
@@ -65,7 +65,7 @@ def test_every_rule_has_a_case() -> None:
 
 @pytest.mark.parametrize("id", CASES)
 def test_a_rule_sees_the_broken_spec_and_leaves_its_neighbour(id: str) -> None:
-    case: Case = CASES[id]
+    case: RuleCase = CASES[id]
     assert id in ids_of(case.loaded(case.broken), case.action)
     assert id not in ids_of(case.loaded(case.fine), case.action)
 

@@ -23,7 +23,14 @@ from tests.unit.distill_builders import (
     save_teacher,
 )
 from tests.unit.ranks import World, in_ranks
-from tests.unit.training_builders import Recorder, a_context, a_dataset, assert_same
+from tests.unit.training_builders import (
+    Killed,
+    Recorder,
+    a_context,
+    a_dataset,
+    assert_same,
+    killed_at,
+)
 
 WIDER = {"hidden_dim": 64, "num_queries": 14, "backbone": "resnet_18"}
 
@@ -40,20 +47,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_killed_distillation_ends_in_the_same_bits(folder: Path) -> None:
     """20 steps at once are 10 steps, a kill, and 10 more: weights, average and projections."""
-
-    class Killed(BaseException):
-        pass
-
-    def kill(step: int) -> None:
-        if step == 13:
-            raise Killed
-
     teacher = folder / "teacher.pth"
     straight = a_spec(folder, teacher, f"results_dir={folder / 'straight'}")
     broken = a_spec(folder, teacher, f"results_dir={folder / 'broken'}")
     result = run(straight)
     with pytest.raises(Killed):
-        run(broken, Recorder(kill))
+        run(broken, killed_at(13))
     rest = Recorder()
     run(broken, rest)
     assert [progress.step for progress in rest.steps] == list(range(11, 21))

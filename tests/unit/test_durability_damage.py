@@ -18,7 +18,16 @@ from dino_trainer.results.output import Output
 from dino_trainer.train import loss as loss_module
 from tests.unit.durability import Place, said_by
 from tests.unit.durable_runs import EVERY_TWO, Dino, checkpoint_of, context_at, spec_at, train_at
-from tests.unit.training_builders import Recorder, assert_same, interrupted, latest, run, spec_for
+from tests.unit.training_builders import (
+    Killed,
+    Recorder,
+    assert_same,
+    interrupted,
+    killed_at,
+    latest,
+    run,
+    spec_for,
+)
 
 DAMAGE = {
     "a truncated upload": (LATEST, lambda data: data[:4000], 2),
@@ -31,15 +40,7 @@ DAMAGE = {
 
 def killed(place: Place, spec: ExperimentSpec, at: int) -> None:
     """Train until the end of this step. What was saved before it is published."""
-
-    class Killed(BaseException):
-        pass
-
-    def kill(number: int) -> None:
-        if number == at:
-            raise Killed
-
-    context = context_at(place, spec, Recorder(kill))
+    context = context_at(place, spec, killed_at(at))
     with pytest.raises(Killed):
         train.run(spec, context)
     context.output.settle()

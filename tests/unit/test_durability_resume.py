@@ -29,7 +29,7 @@ PARTS = (
 
 
 @dataclass(frozen=True)
-class Case:
+class Interruption:
     """How a training is interrupted after step 12, and what differs afterwards.
 
     resumed: the step of the checkpoint that it goes on from. workers: before and after.
@@ -43,10 +43,14 @@ class Case:
 
 
 CASES = {
-    "SIGKILL": Case(PLAIN, signal.SIGKILL, 10),
-    "SIGTERM, and other numbers of workers": Case(PLAIN, signal.SIGTERM, 12, workers=(1, 2)),
-    "accumulation and planned sizes, SIGKILL": Case(PARTS, signal.SIGKILL, 10, workers=(2, 0)),
-    "the pod and its disk are lost": Case(PLAIN, signal.SIGKILL, 10, s3=True),
+    "SIGKILL": Interruption(PLAIN, signal.SIGKILL, 10),
+    "SIGTERM, and other numbers of workers": Interruption(
+        PLAIN, signal.SIGTERM, 12, workers=(1, 2)
+    ),
+    "accumulation and planned sizes, SIGKILL": Interruption(
+        PARTS, signal.SIGKILL, 10, workers=(2, 0)
+    ),
+    "the pod and its disk are lost": Interruption(PLAIN, signal.SIGKILL, 10, s3=True),
 }
 
 

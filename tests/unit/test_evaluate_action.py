@@ -21,7 +21,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from dino_api.experiment import ExperimentSpec, digest
+from dino_api.experiment import ExperimentSpec
 from dino_api.names import Action
 from dino_api.result import Metrics, ModelFile, Result
 from dino_trainer.actions import evaluate
@@ -37,22 +37,13 @@ from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.graph_metadata import GraphMetadata
 from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.report.reporter import Reporter
-from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
 from dino_trainer.scoring.scorer import Scorer
-from dino_trainer.spec.sections import output_folder
 from tests.unit.ranks import in_ranks
-from tests.unit.training_builders import Recorder, a_dataset, a_spec, load_folder
+from tests.unit.training_builders import Recorder, a_context, a_dataset, a_spec, load_folder
 
 NAMES = ("", "red", "", "blue")
-
-
-class Hearer(Recorder):
-    """A reporter that remembers evaluations, too."""
-
-    def tested(self, metrics: Metrics) -> None:
-        self.events.append(f"mAP {metrics.mAP}")
 
 
 class Painter:
@@ -95,17 +86,8 @@ def spec_of(folder: Path, *overrides: str) -> ExperimentSpec:
 
 
 def context_of(spec: ExperimentSpec, reporter=None, **given) -> RunContext:
-    work = Path(spec.results_dir).parent / "work"
-    return RunContext(
-        output=Output(output_folder(spec, Action.EVALUATE), work),
-        reporter=reporter or Hearer(),
-        work_dir=work,
-        stop=given.get("stop") or Event(),
-        digest=digest(spec, Action.EVALUATE),
-        run_id="test",
-        world=given.get("world") or World.alone(),
-        action=Action.EVALUATE,
-    )
+    context = a_context(spec, reporter or Recorder(), given.get("stop"), Action.EVALUATE)
+    return replace(context, world=given.get("world") or World.alone())
 
 
 def painted(
@@ -146,7 +128,7 @@ def test_pycocotools_reads_the_predictions_and_says_the_same(
     overrides = [f"evaluate.conf_threshold={threshold}"]
     if class_ids:
         overrides.append(f"dataset.eval_class_ids={class_ids}")
-    hearer = Hearer()
+    hearer = Recorder()
     result = painted(monkeypatch, folder, *overrides, reporter=hearer)
     stats, lines = pycocotools(folder, class_ids)
     assert result.metrics == Metrics.from_coco(stats)
@@ -296,7 +278,7 @@ def test_what_does_not_fit_is_refused(
 def test_classes_that_the_model_never_saw_are_said_and_count(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hearer = Hearer()
+    hearer = Recorder()
     result = painted(monkeypatch, folder, names=["", "", "", "blue"], reporter=hearer)
     warning = "The model was not trained on 1 (red) of the test data."
     assert f"Warning: {warning}" in hearer.events
@@ -312,7 +294,7 @@ def test_a_model_without_names_is_taken_at_its_word(
 
 def test_a_stop_ends_it_without_a_result(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop = Event()
-    hearer = Hearer(lambda step: stop.set() if step == 2 else None)
+    hearer = Recorder(lambda step: stop.set() if step == 2 else None)
     with pytest.raises(TrainerError, match="after 2 of 6 images") as why:
         painted(monkeypatch, folder, reporter=hearer, stop=stop)
     assert why.value.reason == "Preempted"
@@ -420,7 +402,7 @@ def test_an_onnx_file_goes_the_same_way(folder: Path) -> None:
     path = folder / "middle.onnx"
     an_onnx_file(path, spec_of(folder))
     spec = spec_of(folder, f"evaluate.onnx_file={path}", "evaluate.conf_threshold=0.5")
-    hearer = Hearer()
+    hearer = Recorder()
     result = evaluate.run(spec, context_of(spec, hearer))
     assert (result.model.format, result.model.precision) == ("onnx", "int8")
     assert result.model.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -444,7 +426,7 @@ def test_fewer_images_at_a_time_find_the_same(
     found = []
     for images in ("", "1"):  # as the operator asks for after a lack of memory
         monkeypatch.setenv("DINO_MICRO_BATCH", images)
-        hearer = Hearer()
+        hearer = Recorder()
         evaluate.run(spec, context_of(spec, hearer))
         assert f"on 6 images, {images or 4} at once" in hearer.events[0]
         found.append(json.loads(written(folder, "predictions.json").read_text()))
@@ -503,7 +485,7 @@ def test_ids_of_images_are_only_names(
 def test_the_number_of_detections_that_count_is_in_every_report(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hearer = Hearer()
+    hearer = Recorder()
     painted(monkeypatch, folder, "evaluate.max_detections=500", reporter=hearer)
     assert sum("maxDets=500 ]" in line for line in hearer.events) == 9
     assert sum("maxDets=100 ]" in line for line in hearer.events) == 1  # AR100, as it is called

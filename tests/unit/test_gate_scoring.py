@@ -121,7 +121,7 @@ GATES: dict[Action, tuple[Run, Callable[[Path], None]]] = {
 }
 
 
-class Lab:
+class GatedAction:
     """One action on an image of 300 boxes."""
 
     def __init__(self, action: Action, folder: Path) -> None:
@@ -149,19 +149,21 @@ class Lab:
 
 
 @pytest.fixture(params=GATES)
-def lab(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+def lab(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> GatedAction:
     engines.install(monkeypatch)
-    return Lab(request.param, tmp_path)
+    return GatedAction(request.param, tmp_path)
 
 
-def test_each_gate_scores_by_the_spec(lab: Lab) -> None:
+def test_each_gate_scores_by_the_spec(lab: GatedAction) -> None:
     result, warnings = lab.run("evaluate.max_detections=300")
     assert result.comparison.max_detections == 300
     assert warnings == []
 
 
 @pytest.mark.parametrize("lab", [Action.QUANTIZE, Action.GEN_TRT_ENGINE], indirect=True)
-def test_each_gate_says_what_is_not_counted(lab: Lab) -> None:
+def test_each_gate_says_what_is_not_counted(lab: GatedAction) -> None:
     """An export, which takes a while to make, is left out: it asks the same function."""
     result, warnings = lab.run()
     assert result.comparison.max_detections == 100
@@ -171,7 +173,7 @@ def test_each_gate_says_what_is_not_counted(lab: Lab) -> None:
     assert "Raise evaluate.max_detections and model.num_select" in warnings[0]
 
 
-def test_a_class_that_the_data_lacks_is_refused_as_by_evaluate(lab: Lab) -> None:
+def test_a_class_that_the_data_lacks_is_refused_as_by_evaluate(lab: GatedAction) -> None:
     with pytest.raises(TrainerError, match=r"eval_class_ids names 2, and the test data has") as why:
         lab.run("dataset.eval_class_ids=[1, 2]")
     assert why.value.reason == "InvalidSpec"
@@ -185,7 +187,7 @@ SCORED = [
 
 
 @pytest.mark.parametrize(("lab", "key"), SCORED, indirect=["lab"])
-def test_other_classes_than_the_models_are_refused(key: str, lab: Lab) -> None:
+def test_other_classes_than_the_models_are_refused(key: str, lab: GatedAction) -> None:
     """A score of boxes by the wrong names is a number all the same."""
     given = ["dataset.test_data_sources=null"] if key == CALIBRATION else []
     path = lab.folder / "data" / "annotations.json"

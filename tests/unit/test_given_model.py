@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +25,7 @@ from dino_trainer.spec.file import read_spec_file
 from dino_trainer.storage import stored_file
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.s3 import S3Store
-from tests.unit.preflight_lab import Lab, check, lab
+from tests.unit.preflight_lab import Lab, check, lab, preflight_without
 from tests.unit.quantize_graphs import a_graph
 from tests.unit.s3_server import BUCKET, S3Server
 
@@ -371,15 +369,7 @@ def test_a_model_is_read_without_torch(lab: Lab) -> None:
     given(lab, Action.EVALUATE)
     model_for(lab, Action.EVALUATE)
     check(lab, Action.EVALUATE)
-    spec = str(lab.folder / "spec.yaml")
-    code = (
-        "import sys; from dino_trainer.command.cli import main\n"
-        f"code = main(['preflight', '-e', {spec!r}, '--for', 'evaluate'])\n"
-        "assert not {'torch', 'onnx', 'boto3'} & set(sys.modules)\n"
-        "sys.exit(code)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    preflight_without(lab, {"torch", "onnx", "boto3"}, "--for", "evaluate")
 
 
 # ---- files that the spec names ------------------------------------------------------------------

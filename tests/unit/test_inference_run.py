@@ -23,16 +23,16 @@ from dino_trainer.inference.stream import stream
 from dino_trainer.model import build_dino
 from dino_trainer.model_files import checkpoint
 from tests.unit.coco_builders import pack
-from tests.unit.inference_lab import NAMES, Lab, an_image, image_bytes
+from tests.unit.inference_lab import NAMES, InferenceLab, an_image, image_bytes
 from tests.unit.s3_server import BUCKET, S3Server
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    return Lab(tmp_path, monkeypatch)
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InferenceLab:
+    return InferenceLab(tmp_path, monkeypatch)
 
 
-def test_folders_and_archives_of_equal_names_never_overwrite_each_other(lab: Lab) -> None:
+def test_folders_and_archives_of_equal_names_never_overwrite_each_other(lab: InferenceLab) -> None:
     an_image(lab.folder / "a" / "1.jpg")
     an_image(lab.folder / "a" / "deep" / "2.PNG", size=(20, 60), kind="PNG")
     an_image(lab.folder / "b" / "1.jpg")
@@ -56,7 +56,9 @@ def test_folders_and_archives_of_equal_names_never_overwrite_each_other(lab: Lab
     assert lab.recorder.events[-1].startswith("4 objects in 4 images, 0 of them without any")
 
 
-def test_images_and_results_on_s3_go_over_in_a_few_files(lab: Lab, s3_server: S3Server) -> None:
+def test_images_and_results_on_s3_go_over_in_a_few_files(
+    lab: InferenceLab, s3_server: S3Server
+) -> None:
     client, at = s3_server.client(), f"inference-{lab.folder.name}"
     archive = pack(lab.folder / "c.tar.gz", [(f"{n}.jpg", image_bytes()) for n in range(5)])
     client.upload_file(str(archive), BUCKET, f"{at}/images.tar.gz")
@@ -74,7 +76,7 @@ def test_images_and_results_on_s3_go_over_in_a_few_files(lab: Lab, s3_server: S3
         assert tar.getnames() == [f"labels/{n}.txt" for n in range(5)]
 
 
-def test_an_image_lies_as_its_exif_orientation_says_as_in_training(lab: Lab) -> None:
+def test_an_image_lies_as_its_exif_orientation_says_as_in_training(lab: InferenceLab) -> None:
     path = an_image(lab.folder / "a" / "1.jpg", size=(40, 30), turned=6)
     lab.run([lab.folder / "a"], "dataset.augmentation.fixed_size=[64,48]")
     assert lab.detector.batches == [(1, 3, 64, 48)]
@@ -84,7 +86,7 @@ def test_an_image_lies_as_its_exif_orientation_says_as_in_training(lab: Lab) -> 
     assert Image.open(lab.results / "images_annotated" / "1.jpg").size == (30, 40)
 
 
-def test_one_corrupt_image_among_many_is_named_counted_and_skipped(lab: Lab) -> None:
+def test_one_corrupt_image_among_many_is_named_counted_and_skipped(lab: InferenceLab) -> None:
     """As many as several batches; the broken ones are broken in different ways."""
     for number in range(12):
         an_image(lab.folder / "a" / f"{number}.jpg")
@@ -107,7 +109,7 @@ def test_one_corrupt_image_among_many_is_named_counted_and_skipped(lab: Lab) -> 
     assert report.count('<figure class="picture"') == 9
 
 
-def test_other_kinds_are_read_and_what_is_left_out_is_counted_and_named(lab: Lab) -> None:
+def test_other_kinds_are_read_and_what_is_left_out_is_counted_and_named(lab: InferenceLab) -> None:
     """In the log, the result, predictions.json and the report; drawn ones are kinds people see."""
     for name, kind in (("a.jpg", "JPEG"), ("b.tif", "TIFF"), ("c.jfif", "JPEG"), ("d.gif", "GIF")):
         an_image(lab.folder / "a" / name, kind=kind)
@@ -125,7 +127,7 @@ def test_other_kinds_are_read_and_what_is_left_out_is_counted_and_named(lab: Lab
         assert Image.open(lab.results / "images_annotated" / name).format == kind
 
 
-def test_strips_are_looked_at(lab: Lab) -> None:
+def test_strips_are_looked_at(lab: InferenceLab) -> None:
     """Where the aspect ratio is kept, a strip of one pixel is not resized to none."""
     an_image(lab.folder / "a" / "1.png", kind="PNG", size=(1, 3000))
     an_image(lab.folder / "a" / "2.jpg", size=(3000, 3))
@@ -135,7 +137,7 @@ def test_strips_are_looked_at(lab: Lab) -> None:
     assert result.dataset.images == 2
 
 
-def test_where_no_image_can_be_read_the_data_is_to_blame(lab: Lab) -> None:
+def test_where_no_image_can_be_read_the_data_is_to_blame(lab: InferenceLab) -> None:
     for number in range(6):
         (lab.folder / "a").mkdir(exist_ok=True)
         (lab.folder / "a" / f"{number}.jpg").write_bytes(b"\xff\xd8 broken")
@@ -144,7 +146,7 @@ def test_where_no_image_can_be_read_the_data_is_to_blame(lab: Lab) -> None:
     assert why.value.reason == "InvalidDataset"
 
 
-def test_a_folder_without_images_is_a_sentence(lab: Lab) -> None:
+def test_a_folder_without_images_is_a_sentence(lab: InferenceLab) -> None:
     (lab.folder / "a").mkdir()
     (lab.folder / "a" / "notes.txt").write_text("no picture")
     with pytest.raises(TrainerError, match="holds no image") as why:
@@ -152,7 +154,7 @@ def test_a_folder_without_images_is_a_sentence(lab: Lab) -> None:
     assert why.value.reason == "InvalidDataset"
 
 
-def test_a_class_map_of_other_classes_ends_before_any_image_is_read(lab: Lab) -> None:
+def test_a_class_map_of_other_classes_ends_before_any_image_is_read(lab: InferenceLab) -> None:
     an_image(lab.folder / "a" / "1.jpg")
     (lab.folder / "classmap.txt").write_text("blue\n\nred\n")
     with pytest.raises(TrainerError, match="its line 1 is 'blue', and class 1 of the model") as why:
@@ -161,7 +163,7 @@ def test_a_class_map_of_other_classes_ends_before_any_image_is_read(lab: Lab) ->
     assert not lab.written("labels")
 
 
-def test_detections_below_the_threshold_and_without_a_name_are_left_out(lab: Lab) -> None:
+def test_detections_below_the_threshold_and_without_a_name_are_left_out(lab: InferenceLab) -> None:
     an_image(lab.folder / "a" / "1.jpg")
     also = ((3, 0.5), (2, 0.8), (3, 0.49))
     result = lab.run([lab.folder / "a"], also=also)
@@ -173,7 +175,7 @@ def test_detections_below_the_threshold_and_without_a_name_are_left_out(lab: Lab
     assert [one["category_id"] for one in lab.predictions["annotations"]] == [1]
 
 
-def test_a_colour_for_a_class_that_the_model_does_not_have(lab: Lab) -> None:
+def test_a_colour_for_a_class_that_the_model_does_not_have(lab: InferenceLab) -> None:
     an_image(lab.folder / "a" / "1.jpg")
     with pytest.raises(TrainerError, match=r"inference.color_map names 'car'"):
         lab.run([lab.folder / "a"], "inference.color_map={car: red}")
@@ -182,7 +184,7 @@ def test_a_colour_for_a_class_that_the_model_does_not_have(lab: Lab) -> None:
     assert np.abs(np.array(drawn.getpixel((19, 25))) - (255, 0, 255)).max() < 40  # a JPEG
 
 
-def test_a_stop_ends_it_between_two_batches(lab: Lab) -> None:
+def test_a_stop_ends_it_between_two_batches(lab: InferenceLab) -> None:
     for number in range(9):
         an_image(lab.folder / "a" / f"{number}.jpg")
     lab.recorder.at_step = lambda step: lab.stop.set() if step == 4 else None
@@ -193,7 +195,7 @@ def test_a_stop_ends_it_between_two_batches(lab: Lab) -> None:
 
 
 def test_a_thousand_images_are_never_held_at_once(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    lab: InferenceLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counts, not bytes: what is open between a file's first and last use."""
     content = image_bytes((8, 8))
@@ -223,7 +225,7 @@ def test_a_thousand_images_are_never_held_at_once(
     assert most < 100
 
 
-def test_a_checkpoint_finds_what_the_model_finds(lab: Lab) -> None:
+def test_a_checkpoint_finds_what_the_model_finds(lab: InferenceLab) -> None:
     """With a real model and the file's own names, in both kinds of process."""
     model_keys = {
         "backbone": "timm/test_efficientnet", "return_interm_indices": [2, 3],
@@ -256,7 +258,7 @@ def test_a_checkpoint_finds_what_the_model_finds(lab: Lab) -> None:
     assert len((lab.results / "labels" / "1.txt").read_text().splitlines()) == len(by_image[1])
 
 
-def test_pictures_are_prepared_as_validation_prepares_them(lab: Lab) -> None:
+def test_pictures_are_prepared_as_validation_prepares_them(lab: InferenceLab) -> None:
     """The aspect ratio kept and the short side as in training, unless a size is set."""
     an_image(lab.folder / "a" / "1.jpg", size=(80, 40))
     spec = lab.spec([str(lab.folder / "a")])

@@ -43,7 +43,7 @@ class Planted:
         return form.format(self.all[place])
 
 
-class Cluster:
+class LeakingCluster:
     """A job with a child, a pod, a ConfigMap, events and an operator, all of them leaking."""
 
     namespace = "team"
@@ -238,7 +238,7 @@ class Packed:
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.plant = Planted()
-        self.cluster = Cluster(self.plant)
+        self.cluster = LeakingCluster(self.plant)
         self.folder, self.capsys = folder, capsys
 
     def __call__(self, *words: str) -> tuple[int, str, str]:

@@ -27,13 +27,13 @@ VARIABLES = (
 )
 
 
-class Cluster:
+class CompletionCluster:
     """A job and a search. The words before the one that is completed say where."""
 
     asked: tuple[Any, bool]
 
     def __init__(self, options: Any, hurry: bool = False) -> None:
-        Cluster.asked = options.namespace, hurry
+        CompletionCluster.asked = options.namespace, hurry
         if options.namespace == "closed":
             raise CommandExit(77, "forbidden")
 
@@ -47,7 +47,7 @@ class Cluster:
 @pytest.fixture
 def offered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Called with the words: what kubectl is answered."""
-    monkeypatch.setattr(cluster, "Cluster", Cluster)
+    monkeypatch.setattr(cluster, "Cluster", CompletionCluster)
 
     def ask(*words: str) -> list[str]:
         with monkeypatch.context() as here:
@@ -85,12 +85,12 @@ JOBS = ["cells\tDinoJob Complete", "daml/cells\tDinoAutoML"]
 )
 def test_jobs_of_the_cluster(offered: Any, words: list[str]) -> None:
     assert offered(*words, "") == JOBS
-    assert Cluster.asked == (None, True)
+    assert CompletionCluster.asked == (None, True)
 
 
 def test_of_the_namespace_that_is_meant(offered: Any) -> None:
     assert offered("status", "-n", "team-b", "ce") == JOBS[:1]
-    assert Cluster.asked == ("team-b", True)
+    assert CompletionCluster.asked == ("team-b", True)
     assert offered("status", "-n", "team-") == ["team-a", "team-b"]
 
 

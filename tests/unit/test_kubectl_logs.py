@@ -146,7 +146,7 @@ def test_a_pod_whose_connection_breaks_is_followed_again(
     assert again >= 2
 
 
-class Silent(Broken):
+class OutOfReach(Broken):
     """Out of reach for good, although the job has ended."""
 
     def log(self, pod: str, container: str, follow: bool, since: int | None = None) -> Any:
@@ -157,13 +157,13 @@ class Silent(Broken):
 def test_a_pod_that_stays_out_of_reach_is_not_followed_for_ever(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cluster = Silent()
+    cluster = OutOfReach()
     follow(monkeypatch, cluster)
     assert len(cluster.asked) == logs._BREAKS + 1
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
-class Answer:
+class BrokenAnswer:
     """An API server's answer that breaks off."""
 
     def stream(self) -> Any:
@@ -178,7 +178,7 @@ class Answer:
 def test_a_log_that_breaks_off_ends_in_a_sentence() -> None:
     cluster = Cluster.__new__(Cluster)
     cluster.namespace = "team"
-    cluster._core = SimpleNamespace(read_namespaced_pod_log=lambda *_, **__: Answer())
+    cluster._core = SimpleNamespace(read_namespaced_pod_log=lambda *_, **__: BrokenAnswer())
     lines = cluster.log("cells-train-1", "trainer", follow=True)
     assert next(lines) == "one"
     with pytest.raises(CommandExit, match="cannot be reached: Connection broken") as ended:

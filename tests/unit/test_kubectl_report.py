@@ -37,7 +37,7 @@ def a_pods_job(**environment: Any) -> Object:
     }
 
 
-class Lab:
+class ReportCommand:
     """The command beside a cluster of one job, in a folder of its own."""
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,15 +73,17 @@ class Lab:
 
 
 @pytest.fixture
-def lab(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Lab:
-    made = Lab(tmp_path / "pages", capsys)
+def lab(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> ReportCommand:
+    made = ReportCommand(tmp_path / "pages", capsys)
 
-    class Cluster:
+    class OneJobCluster:
         def __init__(self, options: Any) -> None:
             self.get, self.jobs, self.secret = made.get, made.list_jobs, made.secret
             self.all_of = made.all_of
 
-    monkeypatch.setattr(report, "Cluster", Cluster)
+    monkeypatch.setattr(report, "Cluster", OneJobCluster)
     for name in (*Env, "AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(str(name), raising=False)
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
@@ -91,7 +93,9 @@ def lab(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 
 @pytest.fixture
-def stocked(lab: Lab, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Lab:
+def stocked(
+    lab: ReportCommand, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> ReportCommand:
     """Pages in the output, at the server that the job's pods know; this machine has the keys."""
     for name in Env:
         if name not in KEYS:
@@ -106,7 +110,7 @@ def stocked(lab: Lab, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_
     return lab
 
 
-def test_every_page_that_is_there_is_saved(stocked: Lab) -> None:
+def test_every_page_that_is_there_is_saved(stocked: ReportCommand) -> None:
     status, out, err = stocked()
     saved = {each.name: each.read_text() for each in sorted(stocked.folder.iterdir())}
     assert (status, err) == (0, "")
@@ -118,13 +122,13 @@ def test_every_page_that_is_there_is_saved(stocked: Lab) -> None:
     assert stocked.labels == ["dino-operator.io/job-uid=u"]
 
 
-def test_as_data(stocked: Lab) -> None:
+def test_as_data(stocked: ReportCommand) -> None:
     found = json.loads(stocked("-o", "json")[1])
     assert [set(each) for each in found] == [{"uri", "file"}] * 2
     assert all(Path(each["file"]).exists() for each in found)
 
 
-def test_opened_in_a_browser(stocked: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opened_in_a_browser(stocked: ReportCommand, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", opened.append)
     assert stocked("--open")[0] == 0
@@ -132,7 +136,7 @@ def test_opened_in_a_browser(stocked: Lab, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_keys_of_the_jobs_secret_are_taken_where_that_is_asked_for(
-    stocked: Lab, monkeypatch: pytest.MonkeyPatch
+    stocked: ReportCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for each in KEYS:
         monkeypatch.delenv(each)
@@ -154,7 +158,7 @@ def test_the_keys_of_the_jobs_secret_are_taken_where_that_is_asked_for(
 
 
 def test_without_credentials_it_says_what_would_do(
-    stocked: Lab, monkeypatch: pytest.MonkeyPatch, s3_server: S3Server
+    stocked: ReportCommand, monkeypatch: pytest.MonkeyPatch, s3_server: S3Server
 ) -> None:
     for each in KEYS:
         monkeypatch.delenv(each)
@@ -165,7 +169,9 @@ def test_without_credentials_it_says_what_would_do(
     assert f"--endpoint-url {s3_server.endpoint}" in err
 
 
-def test_with_credentials_that_are_refused(stocked: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_credentials_that_are_refused(
+    stocked: ReportCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(KEYS[1], "wrong")
     status, _, err = stocked()
     assert status == 77
@@ -174,14 +180,14 @@ def test_with_credentials_that_are_refused(stocked: Lab, monkeypatch: pytest.Mon
     assert "wrong" not in err
 
 
-def test_a_bucket_that_is_not_there(stocked: Lab) -> None:
+def test_a_bucket_that_is_not_there(stocked: ReportCommand) -> None:
     stocked.job = a_job(statuses.COMPLETE, output={"uri": "s3://nowhere-at-all/cells"})
     status, _, err = stocked()
     assert status == 66
     assert "There is no bucket of s3://nowhere-at-all/cells" in err
 
 
-def test_a_job_that_has_left_nothing_yet(stocked: Lab) -> None:
+def test_a_job_that_has_left_nothing_yet(stocked: ReportCommand) -> None:
     stocked.job = a_job(output={"uri": f"s3://{BUCKET}/nothing"}, action="evaluate")
     status, _, err = stocked()
     assert status == 66
@@ -189,7 +195,7 @@ def test_a_job_that_has_left_nothing_yet(stocked: Lab) -> None:
     assert f"s3://{BUCKET}/nothing/evaluate/preflight/report.html" in err
 
 
-def test_a_folder_that_cannot_be_written(stocked: Lab, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(stocked: ReportCommand, tmp_path: Path) -> None:
     (tmp_path / "pages").write_text("a file")
     status, _, err = stocked()
     assert status == 73
@@ -197,7 +203,7 @@ def test_a_folder_that_cannot_be_written(stocked: Lab, tmp_path: Path) -> None:
 
 
 def test_an_endpoint_that_this_machine_does_not_reach(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    lab: ReportCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name of the cluster has the command that forwards a port."""
     for each in KEYS:
@@ -286,7 +292,7 @@ def test_without_boto3_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_where_no_pod_tells_the_object_store_none_is_guessed(
-    stocked: Lab, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+    stocked: ReportCommand, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else Amazon's would be asked for a bucket of somebody else."""
     stocked.jobs = []
@@ -299,7 +305,7 @@ def test_where_no_pod_tells_the_object_store_none_is_guessed(
     assert stored.access_of({}, {}, "aws", {}).endpoint == ""
 
 
-def test_a_search_without_jobs_of_its_own_has_those_of_its_trials(stocked: Lab) -> None:
+def test_a_search_without_jobs_of_its_own_has_those_of_its_trials(stocked: ReportCommand) -> None:
     stocked.job["status"] = {**statuses.COMPLETE, "automl": "cells"}
     stocked.trials = [a_job(), a_job()]
     stocked.trials[1]["metadata"] |= {"uid": "t", "labels": {Label.AUTOML_UID.value: "u"}}
@@ -308,7 +314,9 @@ def test_a_search_without_jobs_of_its_own_has_those_of_its_trials(stocked: Lab) 
     assert stocked.labels[-1] == "dino-operator.io/job-uid in (t)"
 
 
-def test_a_search_that_was_deleted_has_left_its_pages(stocked: Lab, s3_server: S3Server) -> None:
+def test_a_search_that_was_deleted_has_left_its_pages(
+    stocked: ReportCommand, s3_server: S3Server
+) -> None:
     stocked.job["status"] = {**statuses.COMPLETE, "automl": "cells"}
     stocked.jobs, stocked.search_is_there = [], False
     client, key = s3_server.client(), report.output_of(stocked.job).partition(f"{BUCKET}/")[2]
@@ -317,7 +325,7 @@ def test_a_search_that_was_deleted_has_left_its_pages(stocked: Lab, s3_server: S
 
 
 def test_a_refusal_of_one_page_leaves_the_others(
-    stocked: Lab, monkeypatch: pytest.MonkeyPatch
+    stocked: ReportCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the right to list a bucket S3 refuses what is not there."""
     read = stored.ObjectStore.read
@@ -339,7 +347,7 @@ def test_a_refusal_of_one_page_leaves_the_others(
 
 
 def test_settings_that_cannot_be_used_end_in_a_sentence(
-    stocked: Lab, monkeypatch: pytest.MonkeyPatch
+    stocked: ReportCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     status, _, err = stocked("--endpoint", "localhost:9000")
     assert status == 64

@@ -19,6 +19,7 @@ from dino_operator.kubectl import again, diff, ending, main, parser, status
 from tests import statuses
 from tests.api.admission_cases import changed
 from tests.builders import Object
+from tests.terminal import Terminal
 from tests.unit.kubectl_resources import a_job, a_search
 
 ESCAPE = "\x1b["
@@ -27,12 +28,7 @@ OLD = a_job(statuses.COMPLETE, "old")
 BAD = a_job({**statuses.told("Failed", failed=("Diverged", "nan", True))}, "bad")
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-class Cluster:
+class EndedCluster:
     """Two jobs that have ended, and a search."""
 
     namespace = "team"
@@ -58,7 +54,7 @@ class Cluster:
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (again, diff, status):
-        monkeypatch.setattr(module, "Cluster", Cluster)
+        monkeypatch.setattr(module, "Cluster", EndedCluster)
 
 
 @pytest.fixture
@@ -98,10 +94,10 @@ def test_a_job_is_watched_until_it_ends(
 ) -> None:
     phases = iter((Phase.QUEUED, Phase.RUNNING, Phase.RUNNING, Phase.COMPLETE))
 
-    def get(self: Cluster, name: str) -> Object:
+    def get(self: EndedCluster, name: str) -> Object:
         return a_job({"phase": next(phases).value})
 
-    monkeypatch.setattr(Cluster, "get", get)
+    monkeypatch.setattr(EndedCluster, "get", get)
     monkeypatch.setattr(status, "LOOK_SECONDS", 0)
     assert main(["status", "cells", "--watch"]) == 0
     heads = [e for e in capsys.readouterr().out.splitlines() if e.startswith("DinoJob")]

@@ -33,7 +33,7 @@ MET_BY_TRIAL_1 = score_of(f"{SEARCH}-trial-1")
 SCORES = st.integers(1, 9).map(lambda tenth: tenth / 10)
 
 
-class Adversary(model_rules.Adversary):
+class NamespaceAdversary(model_rules.Adversary):
     """One namespace, and an operator that is often interrupted."""
 
     world: Namespace
@@ -170,7 +170,7 @@ class Adversary(model_rules.Adversary):
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_whatever_happens_it_ends_right(part: int) -> None:
-    run_episodes(Adversary, part, SHARE)
+    run_episodes(NamespaceAdversary, part, SHARE)
     ends = {f"{kind} {how}" for kind in ("DinoJob", "DinoAutoML") for how in ("Complete", "Failed")}
     if episodes(SHARE) >= ENOUGH:
-        assert Adversary.ends.keys() == ends
+        assert NamespaceAdversary.ends.keys() == ends

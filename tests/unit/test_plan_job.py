@@ -36,7 +36,7 @@ from tests.statuses import (
     of_generation,
     told,
 )
-from tests.unit.plan_cases import HOLD, Case, check
+from tests.unit.plan_cases import HOLD, PlanCase, check
 
 SETTINGS = Settings(trainer_image="trainer:1", s3_endpoint="http://s3", s3_secret="s3-keys")
 UNSEEN = ("DataChecked", "no error was found", True)
@@ -70,16 +70,20 @@ def created(job: JobBuilder, number: int = 1, **more: Any) -> Plan:
     return Plan(creates=made, status=status, events=events, requeue_after=60)
 
 
-def _begin() -> dict[str, Case]:
+def _begin() -> dict[str, PlanCase]:
     job = a_job().status(CHECKED)
     known = frozenset({("ServiceAccount", "dino-trainer"), ("RoleBinding", children.ROLE_BINDING)})
     return {
-        "a checked job gets its account, its right, its spec and one Job": Case(job, created(job)),
-        "what its namespace is known to have is not made again": Case(
+        "a checked job gets its account, its right, its spec and one Job": PlanCase(
+            job, created(job)
+        ),
+        "what its namespace is known to have is not made again": PlanCase(
             job, created(job, shared=False), known=known
         ),
-        "a job being deleted is left to the garbage collector": Case(a_job().deleting(), Plan()),
-        "a job created suspended gets nothing until it is resumed": Case(
+        "a job being deleted is left to the garbage collector": PlanCase(
+            a_job().deleting(), Plan()
+        ),
+        "a job created suspended gets nothing until it is resumed": PlanCase(
             a_job().suspended(),
             Plan(
                 status=told(
@@ -92,7 +96,7 @@ def _begin() -> dict[str, Case]:
                 events=(Event("Suspended", HOLD, "1"),),
             ),
         ),
-        "a deadline goes to the Job": Case(
+        "a deadline goes to the Job": PlanCase(
             a_job().policy(activeDeadlineSeconds=90).status(CHECKED),
             created(
                 a_job().policy(activeDeadlineSeconds=90).status(CHECKED),
@@ -100,7 +104,7 @@ def _begin() -> dict[str, Case]:
                 activeSeconds=0,
             ),
         ),
-        "a lost Job is made again under its number": Case(
+        "a lost Job is made again under its number": PlanCase(
             a_job().status({**RUNNING, "attempts": 2}),
             created(
                 job,
@@ -115,7 +119,7 @@ def _begin() -> dict[str, Case]:
     }
 
 
-def _obstacles() -> dict[str, Case]:
+def _obstacles() -> dict[str, PlanCase]:
     job, before = a_job().status(CHECKED), a_job().uid("uid-before")
     old = a_child(before)
     waits = (
@@ -133,31 +137,31 @@ def _obstacles() -> dict[str, Case]:
     )
     third = a_child(before).attempt(3)
     return {
-        "the running Job of a deleted namesake is waited for": Case(
+        "the running Job of a deleted namesake is waited for": PlanCase(
             job, waiting("WaitingForChild", waits), jobs=[old]
         ),
-        "its finished Job too, while it holds the name": Case(
+        "its finished Job too, while it holds the name": PlanCase(
             job, waiting("WaitingForChild", waits), jobs=[a_child(before).complete()]
         ),
-        "its running Job of another attempt too: two would hold GPUs": Case(
+        "its running Job of another attempt too: two would hold GPUs": PlanCase(
             job, waiting("WaitingForChild", waits.replace("train-1", "train-3")), jobs=[third]
         ),
-        "its finished Job of another name is none of our business": Case(
+        "its finished Job of another name is none of our business": PlanCase(
             job, created(job), jobs=[a_child(before).attempt(3).complete()]
         ),
-        "an orphan of it too": Case(
+        "an orphan of it too": PlanCase(
             job, waiting("WaitingForChild", waits), jobs=[a_child(before).orphaned()]
         ),
-        "its pod that is still saving is waited for": Case(
+        "its pod that is still saving is waited for": PlanCase(
             job, waiting("WaitingForChild", pod_waits), pods=[a_pod(old).running().deleting()]
         ),
-        "its pod that ended is not": Case(job, created(job), pods=[a_pod(old).succeeded()]),
-        "a stranger under the child's name is named": Case(
+        "its pod that ended is not": PlanCase(job, created(job), pods=[a_pod(old).succeeded()]),
+        "a stranger under the child's name is named": PlanCase(
             job,
             waiting("ChildNameConflict", conflict),
             strangers=[a_child(before).orphaned()],
         ),
-        "a lost Job is not made again beside its own last pod": Case(
+        "a lost Job is not made again beside its own last pod": PlanCase(
             a_job().status(QUEUED),
             Plan(
                 status=told("Pending", running=("WaitingForChild", pod_waits), **ATTEMPT),
@@ -168,7 +172,7 @@ def _obstacles() -> dict[str, Case]:
     }
 
 
-def _lifecycle() -> dict[str, Case]:
+def _lifecycle() -> dict[str, PlanCase]:
     job = a_job()
     child = a_child(job)
     done = [a_child(job).complete()]
@@ -186,16 +190,16 @@ def _lifecycle() -> dict[str, Case]:
     quota = "no pod is created; kubectl describe job x-train-1 says why"
     unseen = told("Queued", when=10, data=UNSEEN, running=("Queued", attempts.WAITING), **ATTEMPT)
     return {
-        "a Job without a pod yet needs nothing": Case(
+        "a Job without a pod yet needs nothing": PlanCase(
             a_job().status(QUEUED), Plan(requeue_after=50), jobs=[child], now=10
         ),
-        "a Job whose status was never written gets one": Case(
+        "a Job whose status was never written gets one": PlanCase(
             job,
             Plan(status=unseen, requeue_after=50),
             jobs=[child],
             now=10,
         ),
-        "a Job that gets no pod has what a pod needs made again": Case(
+        "a Job that gets no pod has what a pod needs made again": PlanCase(
             a_job().status(QUEUED),
             Plan(
                 creates=rendered(job, pods.Attempt(1))[:3],
@@ -205,40 +209,40 @@ def _lifecycle() -> dict[str, Case]:
             jobs=[child],
             now=90,
         ),
-        "a pod that waits for a node is queued": Case(
+        "a pod that waits for a node is queued": PlanCase(
             a_job().status(QUEUED),
             Plan(requeue_after=300 - 60),
             jobs=[child],
             pods=[a_pod(child)],
         ),
-        "a pod that finds no node at first may find one soon": Case(
+        "a pod that finds no node at first may find one soon": PlanCase(
             a_job().status(QUEUED),
             Plan(requeue_after=4),
             jobs=[child],
             pods=[a_pod(child).unschedulable(said)],
             now=6,
         ),
-        "an unschedulable pod says what is missing": Case(
+        "an unschedulable pod says what is missing": PlanCase(
             a_job().status(QUEUED),
             Plan(status=told("Queued", running=("PodsUnschedulable", why), **ATTEMPT)),
             jobs=[child],
             pods=[a_pod(child).unschedulable(said)],
         ),
-        "a pod that starts for long may lack its ConfigMap": Case(
+        "a pod that starts for long may lack its ConfigMap": PlanCase(
             a_job().status(told("Queued", running=("Queued", attempts.WAITING), **ATTEMPT)),
             Plan(creates=rendered(job, pods.Attempt(1))[:3], requeue_after=301),
             jobs=[child],
             pods=[a_pod(child).scheduled()],
             now=301,
         ),
-        "a running pod becomes the reporter": Case(
+        "a running pod becomes the reporter": PlanCase(
             a_job().status(QUEUED),
             Plan(status=RUNNING, requeue_after=300),
             jobs=[child],
             pods=[a_pod(child).running()],
             now=5,
         ),
-        "what is odd about the spec is said while it can be mended": Case(
+        "what is odd about the spec is said while it can be mended": PlanCase(
             a_job().status(QUEUED),
             Plan(
                 status=changed_at(
@@ -256,7 +260,7 @@ def _lifecycle() -> dict[str, Case]:
             jobs=[a_child(job).note(Annotation.WARNINGS, "warning: a, b")],
             pods=[a_pod(child).running()],
         ),
-        "the newest of two pods reports": Case(
+        "the newest of two pods reports": PlanCase(
             a_job().status(RUNNING),
             Plan(
                 status=changed_at(
@@ -274,19 +278,19 @@ def _lifecycle() -> dict[str, Case]:
             jobs=[child],
             pods=[a_pod(child).named("new", 30).running(40), a_pod(child).running().deleting()],
         ),
-        "a running job needs nothing": Case(
+        "a running job needs nothing": PlanCase(
             a_job().status(RUNNING),
             Plan(requeue_after=245),
             jobs=[child],
             pods=[a_pod(child).running()],
         ),
-        "a pod that ended well waits for its Job to say so": Case(
+        "a pod that ended well waits for its Job to say so": PlanCase(
             a_job().status(RUNNING),
             Plan(requeue_after=55),
             jobs=[child],
             pods=[a_pod(child).succeeded(RESULT)],
         ),
-        "a completed Job ends it with the trainer's result": Case(
+        "a completed Job ends it with the trainer's result": PlanCase(
             a_job().status(RUNNING),
             Plan(
                 status=changed_at(COMPLETE, Running=60, Complete=60),
@@ -297,16 +301,16 @@ def _lifecycle() -> dict[str, Case]:
             jobs=done,
             pods=[a_pod(child).succeeded(RESULT)],
         ),
-        "after the end an edit is only noticed": Case(
+        "after the end an edit is only noticed": PlanCase(
             a_job().generation(2).status(COMPLETE),
             Plan(status=of_generation(COMPLETE, 2)),
             jobs=done,
         ),
-        "after the end nothing is run again": Case(a_job().status(COMPLETE), Plan()),
-        "not even on resume": Case(
+        "after the end nothing is run again": PlanCase(a_job().status(COMPLETE), Plan()),
+        "not even on resume": PlanCase(
             a_job().suspended().generation(1).status(COMPLETE), Plan(), jobs=done
         ),
-        "after the end the Job gets its time to live": Case(
+        "after the end the Job gets its time to live": PlanCase(
             a_job().policy(ttlSecondsAfterFinished=0).status(COMPLETE),
             Plan(
                 patches=(
@@ -315,22 +319,22 @@ def _lifecycle() -> dict[str, Case]:
             ),
             jobs=done,
         ),
-        "once": Case(
+        "once": PlanCase(
             a_job().policy(ttlSecondsAfterFinished=0).status(COMPLETE),
             Plan(),
             jobs=[a_child(job).complete().spec(ttlSecondsAfterFinished=0)],
         ),
-        "a Job that runs after the end is deleted": Case(
+        "a Job that runs after the end is deleted": PlanCase(
             a_job().status(COMPLETE),
             Plan(deletes=(Delete("x-train-1", "job-of-uid-x"),)),
             jobs=[child],
         ),
-        "of two running Jobs the older goes": Case(
+        "of two running Jobs the older goes": PlanCase(
             a_job().status(RUNNING),
             Plan(deletes=(Delete("x-train-1", "job-of-uid-x"),), requeue_after=1),
             jobs=[child, a_child(job).attempt(2)],
         ),
-        "a running Job beside a completed one goes": Case(
+        "a running Job beside a completed one goes": PlanCase(
             a_job().status(RUNNING),
             Plan(deletes=(Delete("x-train-2", "job-of-uid-x-2"),), requeue_after=1),
             jobs=[a_child(job).complete(), a_child(job).attempt(2)],

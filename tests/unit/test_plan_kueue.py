@@ -32,7 +32,16 @@ from tests.statuses import (
     changed_at,
     told,
 )
-from tests.unit.plan_cases import HOLD, SETTINGS, Case, attempt_of, check, created, queued, retrying
+from tests.unit.plan_cases import (
+    HOLD,
+    SETTINGS,
+    PlanCase,
+    attempt_of,
+    check,
+    created,
+    queued,
+    retrying,
+)
 
 WAITS = ("WaitingForQueue", "the Job waits in queue gpus until Kueue admits it")
 WAITING = told("Queued", running=WAITS, **ATTEMPT)
@@ -59,7 +68,7 @@ def a_queued() -> JobBuilder:
     return a_job().spec(queueName="gpus").status(CHECKED)
 
 
-def _cases() -> dict[str, Case]:
+def _cases() -> dict[str, PlanCase]:
     job = a_queued()
     child = a_child(job)
     taken = f"{WAITS[1]}; pod x-train-1-aaaaa saves a checkpoint"
@@ -93,7 +102,7 @@ def _cases() -> dict[str, Case]:
     gone = Delete("x-train-1", "job-of-uid-x")
     deadline = Patch("x-train-1", "job-of-uid-x", {"spec": {"activeDeadlineSeconds": 70}})
     return {
-        "the Job of an attempt is created into the queue": Case(
+        "the Job of an attempt is created into the queue": PlanCase(
             a_queued(),
             Plan(
                 creates=created(job, pods.Attempt(1)),
@@ -101,13 +110,13 @@ def _cases() -> dict[str, Case]:
                 requeue_after=60,
             ),
         ),
-        "its data is checked without waiting": Case(
+        "its data is checked without waiting": PlanCase(
             a_queued().status(CHECKING),
             Plan(requeue_after=240),
             [a_preflight(job)],
             [a_pod(a_preflight(job))],
         ),
-        "unless Kueue takes the check for its default queue, which is never fought": Case(
+        "unless Kueue takes the check for its default queue, which is never fought": PlanCase(
             a_queued().status(CHECKING),
             Plan(
                 status={**CHECKING, "conditions": _checks(CAPTURED)},
@@ -115,7 +124,7 @@ def _cases() -> dict[str, Case]:
             ),
             [a_preflight(job).waiting("default")],
         ),
-        "or wants a queue of it": Case(
+        "or wants a queue of it": PlanCase(
             a_queued().status({**CHECKING, "conditions": _checks(no_queue)}),
             Plan(
                 patches=(Patch("x-preflight-1", "preflight-of-uid-x", into),),
@@ -124,22 +133,22 @@ def _cases() -> dict[str, Case]:
             [a_preflight(job).waiting()],
             workload=NO_QUEUE,
         ),
-        "it waits for its turn": Case(
+        "it waits for its turn": PlanCase(
             a_queued().status(WAITING), Plan(requeue_after=30), [a_child(job).waiting("gpus")]
         ),
-        "without a write, whatever time it is": Case(
+        "without a write, whatever time it is": PlanCase(
             a_queued().status(WAITING),
             Plan(requeue_after=30),
             [a_child(job).waiting("gpus")],
             now=90000,
         ),
-        "where Kueue is missing, that is said": Case(
+        "where Kueue is missing, that is said": PlanCase(
             a_queued().status(WAITING),
             Plan(status=told("Queued", running=missing, **ATTEMPT), requeue_after=30),
             [a_child(job).waiting("gpus")],
             kueue="missing",
         ),
-        "where Kueue may not be read, who says why it waits": Case(
+        "where Kueue may not be read, who says why it waits": PlanCase(
             a_queued().status(WAITING),
             Plan(
                 status=told("Queued", running=("WaitingForQueue", unread), **ATTEMPT),
@@ -148,18 +157,18 @@ def _cases() -> dict[str, Case]:
             [a_child(job).waiting("gpus")],
             kueue="forbidden",
         ),
-        "a job without a queue that Kueue takes for its default one is not fought": Case(
+        "a job without a queue that Kueue takes for its default one is not fought": PlanCase(
             a_job().status(QUEUED),
             Plan(status=told("Queued", running=CAPTURED, **ATTEMPT), requeue_after=30),
             [a_child(a_job()).waiting("default")],
         ),
-        "nor one that Kueue manages without a queue": Case(
+        "nor one that Kueue manages without a queue": PlanCase(
             a_job().status(QUEUED),
             Plan(status=told("Queued", running=no_queue, **ATTEMPT), requeue_after=30),
             [a_child(a_job()).waiting()],
             workload=NO_QUEUE,
         ),
-        "the user's suspend holds such a job: the Job goes": Case(
+        "the user's suspend holds such a job: the Job goes": PlanCase(
             a_job().suspended().status(QUEUED),
             Plan(
                 status=held,
@@ -170,13 +179,13 @@ def _cases() -> dict[str, Case]:
             [a_child(a_job()).waiting()],
             workload=NO_QUEUE,
         ),
-        "just admitted after a long wait, nothing is said to be missing": Case(
+        "just admitted after a long wait, nothing is said to be missing": PlanCase(
             a_queued().status(WAITING),
             Plan(status=QUEUED, requeue_after=5),
             [early],
             now=9000,
         ),
-        "nor for the first minute after": Case(
+        "nor for the first minute after": PlanCase(
             a_queued().status(QUEUED),
             Plan(requeue_after=50),
             [
@@ -187,31 +196,31 @@ def _cases() -> dict[str, Case]:
             ],
             now=9000,
         ),
-        "admitted, it is followed as any other": Case(
+        "admitted, it is followed as any other": PlanCase(
             a_queued().status(WAITING),
             Plan(status=RUNNING, requeue_after=300),
             [child.queued("gpus")],
             [a_pod(child).running()],
             now=5,
         ),
-        "a deadline is carried over": Case(
+        "a deadline is carried over": PlanCase(
             a_queued().policy(activeDeadlineSeconds=70).status(RUNNING),
             Plan(patches=(deadline,), requeue_after=1),
             [child.queued("gpus")],
             [a_pod(child).running()],
         ),
-        "a place that Kueue takes back is given back": Case(
+        "a place that Kueue takes back is given back": PlanCase(
             a_queued().status(RUNNING),
             Plan(status={**leaving, **RAN}, requeue_after=30),
             [a_child(job).waiting("gpus")],
             [a_pod(child).running().deleting()],
         ),
-        "and the same attempt waits again": Case(
+        "and the same attempt waits again": PlanCase(
             a_queued().status(leaving),
             Plan(status=changed_at({**WAITING, "startTime": at(5)}, Running=60), requeue_after=30),
             [a_child(job).waiting("gpus")],
         ),
-        "a retry queues again": Case(
+        "a retry queues again": PlanCase(
             a_queued().status(retrying(1, 70)),
             Plan(
                 creates=created(job, pods.Attempt(2, retries=1, spent=60)),
@@ -221,13 +230,13 @@ def _cases() -> dict[str, Case]:
             now=70,
             **attempt_of(job, 1),
         ),
-        "the user's suspend deletes the Job, which frees its place": Case(
+        "the user's suspend deletes the Job, which frees its place": PlanCase(
             a_queued().suspended().status(RUNNING),
             Plan(status=STOPPING, deletes=(gone,), requeue_after=1),
             [child.queued("gpus")],
             [a_pod(child).running()],
         ),
-        "also while it waits": Case(
+        "also while it waits": PlanCase(
             a_queued().suspended().status(WAITING),
             Plan(
                 status=held,
@@ -237,19 +246,19 @@ def _cases() -> dict[str, Case]:
             ),
             [a_child(job).waiting("gpus")],
         ),
-        "but once": Case(
+        "but once": PlanCase(
             a_queued().suspended().status(STOPPING),
             Plan(requeue_after=120),
             [a_child(job).queued("gpus").deleting()],
             [a_pod(child).running().deleting()],
         ),
-        "its pod may report until it has stopped": Case(
+        "its pod may report until it has stopped": PlanCase(
             a_queued().suspended().status(STOPPING),
             Plan(requeue_after=120),
             [],
             [a_pod(child).running().deleting()],
         ),
-        "resuming makes it again under its number, and it waits": Case(
+        "resuming makes it again under its number, and it waits": PlanCase(
             a_queued().status(held),
             Plan(
                 creates=created(job, pods.Attempt(1)),

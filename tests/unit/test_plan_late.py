@@ -65,7 +65,7 @@ def worked_with(containers: int, result: Result = RESULT) -> PodBuilder:
 
 
 @dataclass
-class Case:
+class LateResult:
     """What is said at `now` seconds after noon, and what becomes of the facts."""
 
     phase: str
@@ -81,7 +81,7 @@ class Case:
     reason: str = "ReadingResult"
 
 
-def planned(case: Case) -> Plan:
+def planned(case: LateResult) -> Plan:
     children = around(
         tuple(each.obj() for each in case.jobs),
         tuple(each.obj() for each in case.pods),
@@ -103,39 +103,41 @@ DENIED = "the API server refuses Job x-result-1: jobs is forbidden: exceeded quo
 PREEMPTED = a_result(FOLDER, failure=Failure(reason="Preempted", message="asked to stop"))
 
 CASES = {
-    "a message that is there is read": Case(
+    "a message that is there is read": LateResult(
         "Complete", DONE, pods=[worked_with(1)], facts={**READ, "artifacts": 2}
     ),
-    "of four containers, too": Case("Complete", DONE, pods=[worked_with(4)], facts=READ),
-    "of eight, and what was cut is named": Case(
+    "of four containers, too": LateResult("Complete", DONE, pods=[worked_with(4)], facts=READ),
+    "of eight, and what was cut is named": LateResult(
         "Complete",
         f"{DONE}; whole only in {WHERE}, as the pod's message was cut: artifacts, dataset",
         pods=[a_pod(worked()).succeeded(MESSAGE.partition("\n")[0])],
         facts=READ,
     ),
-    "a pod that is gone: a Job reads the result": Case("Running", READS, creates=True, after=900),
-    "so where the trainer left something else": Case(
+    "a pod that is gone: a Job reads the result": LateResult(
+        "Running", READS, creates=True, after=900
+    ),
+    "so where the trainer left something else": LateResult(
         "Running", READS, pods=[a_pod(worked()).succeeded("Killed")], creates=True, after=900
     ),
-    "so where not even the essentials are left": Case(
+    "so where not even the essentials are left": LateResult(
         "Running", READS, pods=[worked_with(24)], creates=True, after=900
     ),
-    "so where only a pod is left that was preempted before": Case(
+    "so where only a pod is left that was preempted before": LateResult(
         "Running",
         READS,
         pods=[a_pod(worked()).exited(143, message=PREEMPTED.to_termination_message())],
         creates=True,
         after=900,
     ),
-    "the Job is waited for": Case("Running", READS, jobs=[worked(), reader()], after=870),
-    "why its pod does not start is said": Case(
+    "the Job is waited for": LateResult("Running", READS, jobs=[worked(), reader()], after=870),
+    "why its pod does not start is said": LateResult(
         "Running",
         f"{READS}: pod x-result-1-aaaaa: 0/1 nodes are available",
         jobs=[worked(), reader()],
         pods=[a_pod(reader()).unschedulable("0/1 nodes are available")],
         after=870,
     ),
-    "that it finds no node at first is not": Case(
+    "that it finds no node at first is not": LateResult(
         "Running",
         READS,
         jobs=[worked(), reader()],
@@ -143,17 +145,17 @@ CASES = {
         after=6,
         now=4,
     ),
-    "that it has no image is, at once": Case(
+    "that it has no image is, at once": LateResult(
         "Running",
         f"{READS}: pod x-result-1-aaaaa: no such image",
         jobs=[worked(), reader()],
         pods=[a_pod(reader()).stuck("ErrImagePull", "no such image")],
         after=870,
     ),
-    "what it leaves ends the job": Case(
+    "what it leaves ends the job": LateResult(
         "Complete", DONE, jobs=[worked(), reader().complete()], pods=[read(MESSAGE)], facts=READ
     ),
-    "beside it, what the pod itself told stays": Case(
+    "beside it, what the pod itself told stays": LateResult(
         "Complete",
         f"{DONE}; checkpoint could not be read from {WHERE}: the message of the Job that read "
         "it was cut, too",
@@ -161,13 +163,13 @@ CASES = {
         pods=[worked_with(24), read(kept(MESSAGE, 24))],
         facts={"metrics": METRICS, "model": {**LEFT, "precision": "bf16"}},
     ),
-    "one Job at most: its words are lost, too": Case(
+    "one Job at most: its words are lost, too": LateResult(
         "Complete",
         f"{UNREAD}the words of the Job that read it are lost, too",
         jobs=[worked(), reader().complete()],
         facts=LOST,
     ),
-    "one that fails is not made again": Case(
+    "one that fails is not made again": LateResult(
         "Complete",
         f"{UNREAD}AccessDenied: no right to read",
         jobs=[worked(), reader().failed()],
@@ -178,14 +180,14 @@ CASES = {
         ],
         facts=LOST,
     ),
-    "one that somebody holds is given up": Case(
+    "one that somebody holds is given up": LateResult(
         "Complete",
         f"{UNREAD}Job x-result-1 has not ended after 900 seconds",
         jobs=[worked(), reader().suspended()],
         now=960,
         facts=LOST,
     ),
-    "one that is refused is asked for again": Case(
+    "one that is refused is asked for again": LateResult(
         "Running",
         f"{READS}: {DENIED}. Delete what is not needed (kubectl describe resourcequota few says "
         "what counts), or ask the cluster's administrator to raise it; it goes on by itself once "
@@ -194,39 +196,39 @@ CASES = {
         more={"refusal": QUOTA},
         reason="QuotaExceeded",
     ),
-    "for a while": Case(
+    "for a while": LateResult(
         "Complete",
         f"{UNREAD}{DENIED}",
         now=960,
         facts=LOST,
         more={"refusal": replace(QUOTA, heard=3)},
     ),
-    "one that can never be made does not fail the job": Case(
+    "one that can never be made does not fail the job": LateResult(
         "Complete",
         f"{UNREAD}the API server refuses Job x-result-1: tolerations: Invalid value",
         facts=LOST,
         more={"refusal": INVALID},
     ),
-    "one whose name is taken is not made": Case(
+    "one whose name is taken is not made": LateResult(
         "Complete",
         f"{UNREAD}Job x-result-1 belongs to someone else",
         more={"strangers": (reader().orphaned().obj(),)},
         facts=LOST,
     ),
-    "none while the job is held": Case(
+    "none while the job is held": LateResult(
         "Suspended", f"{READS} once {HELD}", job=running().suspended()
     ),
-    "a deadline that has passed takes nothing back": Case(
+    "a deadline that has passed takes nothing back": LateResult(
         "Running", READS, job=running().policy(activeDeadlineSeconds=30), creates=True, after=900
     ),
-    "nor does a stop": Case(
+    "nor does a stop": LateResult(
         "Running", READS, job=running().policy(stop=True), creates=True, after=900
     ),
 }
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_the_result(case: Case) -> None:
+def test_the_result(case: LateResult) -> None:
     done = planned(case)
     assert done.status is not None
     told = {each["type"]: each for each in done.status["conditions"]}

@@ -37,7 +37,7 @@ from tests.unit.plan_cases import (
     FAILURE_69,
     HOLD,
     SETTINGS,
-    Case,
+    PlanCase,
     attempt_of,
     check,
     created,
@@ -49,7 +49,7 @@ from tests.unit.plan_cases import (
 )
 
 
-def _limits() -> dict[str, Case]:
+def _limits() -> dict[str, PlanCase]:
     job = a_job().policy(activeDeadlineSeconds=100)
     late = a_child(job).failed("DeadlineExceeded", end=100)
     said = "the job ran longer than its deadline"
@@ -84,7 +84,7 @@ def _limits() -> dict[str, Case]:
         "Helm value s3.secretName."
     )
     return {
-        "the deadline ends it": Case(
+        "the deadline ends it": PlanCase(
             a_job().policy(activeDeadlineSeconds=100).status(RUNNING),
             ended(
                 "DeadlineExceeded",
@@ -96,7 +96,7 @@ def _limits() -> dict[str, Case]:
             ),
             jobs=[late],
         ),
-        "the next attempt gets what is left of it": Case(
+        "the next attempt gets what is left of it": PlanCase(
             a_job().policy(activeDeadlineSeconds=100).status(retrying(1, 70)),
             Plan(
                 creates=created(job, pods.Attempt(2, retries=1, spent=60, seconds_left=40)),
@@ -109,13 +109,13 @@ def _limits() -> dict[str, Case]:
             **attempt_of(job, 1),
             now=70,
         ),
-        "or nothing": Case(
+        "or nothing": PlanCase(
             a_job().policy(activeDeadlineSeconds=55).status(retrying(1, 70)),
             too_late,
             **attempt_of(job, 1),
             now=70,
         ),
-        "an edited deadline reaches the running attempt": Case(
+        "an edited deadline reaches the running attempt": PlanCase(
             a_job().policy(activeDeadlineSeconds=100).status(RUNNING),
             Plan(
                 patches=(
@@ -125,7 +125,7 @@ def _limits() -> dict[str, Case]:
             ),
             jobs=[a_child(job).spec(activeDeadlineSeconds=90).note(Annotation.SPENT, "30")],
         ),
-        "an image that does not come is told at once": Case(
+        "an image that does not come is told at once": PlanCase(
             a_job().status(QUEUED),
             Plan(
                 status=wrong,
@@ -135,17 +135,17 @@ def _limits() -> dict[str, Case]:
             jobs=[a_child(job)],
             pods=[stuck],
         ),
-        "and given up after a while, with the reason on the Job": Case(
+        "and given up after a while, with the reason on the Job": PlanCase(
             a_job().status(wrong),
             Plan(patches=(Patch("x-train-1", "job-of-uid-x", stop),)),
             jobs=[a_child(job)],
             pods=[stuck],
             now=600,
         ),
-        "until the Job controller has ended it nothing changes": Case(
+        "until the Job controller has ended it nothing changes": PlanCase(
             a_job().status(wrong), Plan(), jobs=[stopped], pods=[stuck], now=600
         ),
-        "then the reason is read from the Job": Case(
+        "then the reason is read from the Job": PlanCase(
             a_job().status(wrong),
             Plan(status=changed_at(gave_up.status, Running=0, Failed=601), events=gave_up.events),
             jobs=[
@@ -153,7 +153,7 @@ def _limits() -> dict[str, Case]:
             ],
             now=601,
         ),
-        "a missing secret is told and waited for": Case(
+        "a missing secret is told and waited for": PlanCase(
             a_job().status(QUEUED),
             Plan(
                 status=told("Queued", running=("PodNotStarted", keys), **ATTEMPT),
@@ -177,7 +177,7 @@ def _counts(spent: int, until: float, **spec: Any) -> Patch:
     return Patch("x-train-1", "job-of-uid-x", {**body, "spec": spec} if spec else body)
 
 
-def _over_suspensions() -> dict[str, Case]:
+def _over_suspensions() -> dict[str, PlanCase]:
     """Kubernetes compares the old start before it sets the new one."""
     job = a_job()
     whole = a_child(job).spec(activeDeadlineSeconds=100)
@@ -203,7 +203,7 @@ def _over_suspensions() -> dict[str, Case]:
     remedy = by_reason("DeadlineExceeded").remedy
     nothing_left = {"reason": "DeadlineExceeded", "message": used, "remedy": remedy}
     return {
-        "suspending takes the deadline away and notes what has run": Case(
+        "suspending takes the deadline away and notes what has run": PlanCase(
             _limited(activeSeconds=0, activeSince=at(0)).suspended(),
             Plan(
                 patches=(suspends(activeDeadlineSeconds=None),),
@@ -212,13 +212,13 @@ def _over_suspensions() -> dict[str, Case]:
             jobs=[whole],
             pods=[a_pod(a_child(job)).running()],
         ),
-        "a suspended job has what it had, however long it is held": Case(
+        "a suspended job has what it had, however long it is held": PlanCase(
             a_job().policy(activeDeadlineSeconds=100).suspended().status(told_held),
             Plan(),
             jobs=[stopped],
             now=90000,
         ),
-        "its resume brings no deadline: the old start would be compared with it": Case(
+        "its resume brings no deadline: the old start would be compared with it": PlanCase(
             a_job().policy(activeDeadlineSeconds=100).status(told_held),
             Plan(
                 patches=(resumes(),),
@@ -229,7 +229,7 @@ def _over_suspensions() -> dict[str, Case]:
             jobs=[stopped],
             now=900,
         ),
-        "and takes one away that an older operator left": Case(
+        "and takes one away that an older operator left": PlanCase(
             a_job().policy(activeDeadlineSeconds=1000).status(told_held),
             Plan(
                 patches=(resumes(activeDeadlineSeconds=None),),
@@ -240,25 +240,25 @@ def _over_suspensions() -> dict[str, Case]:
             jobs=[ChildBuilder(stopped.obj()).spec(activeDeadlineSeconds=1000)],
             now=900,
         ),
-        "nothing is set before the Job controller has noted the new start": Case(
+        "nothing is set before the Job controller has noted the new start": PlanCase(
             a_job().policy(activeDeadlineSeconds=100).status(told_on),
             Plan(requeue_after=5),
             jobs=[resumed],
             now=900,
         ),
-        "then what is left": Case(
+        "then what is left": PlanCase(
             a_job().policy(activeDeadlineSeconds=100).status(told_on),
             Plan(patches=(_sets(40),), requeue_after=1),
             jobs=[again],
             now=901,
         ),
-        "a raised deadline counts what has run": Case(
+        "a raised deadline counts what has run": PlanCase(
             a_job().policy(activeDeadlineSeconds=1000).status(told_on),
             Plan(patches=(_sets(940),), requeue_after=1),
             jobs=[ChildBuilder(again.obj()).spec(activeDeadlineSeconds=40)],
             now=901,
         ),
-        "a job with nothing left fails instead of being resumed": Case(
+        "a job with nothing left fails instead of being resumed": PlanCase(
             a_job().policy(activeDeadlineSeconds=60).status({**told_held, "activeSeconds": 60}),
             _nothing_left(
                 used, nothing_left, (Event("Resumed", "the job goes on", "1"),), Suspended=900
@@ -266,7 +266,7 @@ def _over_suspensions() -> dict[str, Case]:
             jobs=[stopped],
             now=900,
         ),
-        "someone else's suspension is counted so as well": Case(
+        "someone else's suspension is counted so as well": PlanCase(
             _limited(activeSeconds=0, activeSince=at(0)).status(None),
             Plan(
                 patches=(_counts(60, 60, activeDeadlineSeconds=None),),
@@ -290,14 +290,14 @@ def _over_suspensions() -> dict[str, Case]:
             ],
             now=300,
         ),
-        "a resume before the Job controller looked goes on from the old start": Case(
+        "a resume before the Job controller looked goes on from the old start": PlanCase(
             _limited(activeSeconds=60),
             Plan(patches=(_sets(100),), requeue_after=1),
             jobs=[_never_noticed(resumed)],
             pods=[a_pod(a_child(job)).running()],
             now=61,
         ),
-        "suspended again it is deleted, and what ran is counted once": Case(
+        "suspended again it is deleted, and what ran is counted once": PlanCase(
             _limited().suspended().status({**STOPPING, "activeSeconds": 60}),
             Plan(
                 status={**STOPPING, "activeSeconds": 90},
@@ -311,7 +311,7 @@ def _over_suspensions() -> dict[str, Case]:
     }
 
 
-def _over_evictions() -> dict[str, Case]:
+def _over_evictions() -> dict[str, PlanCase]:
     """Kueue clears the start of a Job that it stops, so that the Job's clock begins anew."""
     job = a_job()
     evicted = a_child(job).waiting("gpus", since=60).spec(activeDeadlineSeconds=100)
@@ -329,13 +329,13 @@ def _over_evictions() -> dict[str, Case]:
     known = {"activeSeconds": 0, "activeSince": at(0)}
     left = {"activeSeconds": 60, "specDigest": queued(a_job().spec(queueName="gpus"), 1)}
     return {
-        "the start of a run is remembered": Case(
+        "the start of a run is remembered": PlanCase(
             _limited(),
             Plan(status={**RUNNING, **known}, requeue_after=245),
             jobs=[a_child(job).queued("gpus").spec(activeDeadlineSeconds=100)],
             pods=[a_pod(a_child(job)).running()],
         ),
-        "an eviction is counted up to when it was": Case(
+        "an eviction is counted up to when it was": PlanCase(
             _limited(**known),
             Plan(
                 patches=(_counts(60, 60, activeDeadlineSeconds=40),),
@@ -345,23 +345,23 @@ def _over_evictions() -> dict[str, Case]:
             jobs=[evicted],
             now=70,
         ),
-        "once, and the wait is not": Case(
+        "once, and the wait is not": PlanCase(
             _limited().status(waiting), Plan(requeue_after=30), jobs=[counted], now=90000
         ),
-        "one that nobody saw, by the last sign of life before the next start": Case(
+        "one that nobody saw, by the last sign of life before the next start": PlanCase(
             _limited(**known, progress=progress),
             Plan(patches=(_counts(50, 300, activeDeadlineSeconds=50),), requeue_after=1),
             jobs=[again],
             pods=[a_pod(a_child(job)).running()],
             now=310,
         ),
-        "with nothing left it fails, and does not wait": Case(
+        "with nothing left it fails, and does not wait": PlanCase(
             _limited().policy(activeDeadlineSeconds=60).status(waiting),
             _nothing_left(used, nothing_left, Running=70),
             jobs=[counted],
             now=900,
         ),
-        "a Job that the user's suspend deletes leaves it in the status": Case(
+        "a Job that the user's suspend deletes leaves it in the status": PlanCase(
             _limited(**known).suspended(),
             Plan(
                 status={**STOPPING, "activeSeconds": 60},
@@ -371,13 +371,13 @@ def _over_evictions() -> dict[str, Case]:
             jobs=[a_child(job).queued("gpus").spec(activeDeadlineSeconds=100)],
             pods=[a_pod(a_child(job)).running()],
         ),
-        "and is not counted on while it goes": Case(
+        "and is not counted on while it goes": PlanCase(
             _limited(**known).suspended().status({**STOPPING, "activeSeconds": 45}),
             Plan(requeue_after=120),
             jobs=[a_child(job).queued("gpus").spec(activeDeadlineSeconds=100).going(45)],
             pods=[a_pod(a_child(job)).running().deleting()],
         ),
-        "from where the next one takes it": Case(
+        "from where the next one takes it": PlanCase(
             a_job()
             .spec(queueName="gpus")
             .policy(activeDeadlineSeconds=100)
@@ -392,7 +392,7 @@ def _over_evictions() -> dict[str, Case]:
             ),
             now=900,
         ),
-        "also where the operator was killed before it wrote that": Case(
+        "also where the operator was killed before it wrote that": PlanCase(
             a_job()
             .spec(queueName="gpus")
             .policy(activeDeadlineSeconds=100)

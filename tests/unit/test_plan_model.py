@@ -33,7 +33,7 @@ STOPS = st.sampled_from([False, False, True])
 """Seldom: little happens to a job that was stopped."""
 
 
-class Adversary(model_rules.Adversary):
+class JobAdversary(model_rules.Adversary):
     """One DinoJob named x, its cluster, and an operator that is often interrupted."""
 
     def __init__(self) -> None:
@@ -129,5 +129,5 @@ class Adversary(model_rules.Adversary):
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_whatever_happens_it_ends_right(part: int) -> None:
-    run_episodes(Adversary, part, 0.6)
-    assert Adversary.ends.keys() == {"DinoJob Complete", "DinoJob Failed"}
+    run_episodes(JobAdversary, part, 0.6)
+    assert JobAdversary.ends.keys() == {"DinoJob Complete", "DinoJob Failed"}

@@ -11,7 +11,7 @@ from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.pod import Pod
 from tests.builders import ChildBuilder, JobBuilder, PodBuilder, a_child, a_job, a_pod, at
 from tests.statuses import ATTEMPT, changed_at, told
-from tests.unit.plan_cases import Case, check
+from tests.unit.plan_cases import PlanCase, check
 
 WAITS = told("Queued", running=("Queued", attempts.WAITING), **ATTEMPT)
 TOGETHER = changed_at(
@@ -35,7 +35,7 @@ def a_pod_of(child: ChildBuilder, index: int) -> PodBuilder:
     return a_pod(child).index(index)
 
 
-def _cases() -> dict[str, Case]:
+def _cases() -> dict[str, PlanCase]:
     child = a_child(a_pair())
     first, second = a_pod_of(child, 0), a_pod_of(child, 1)
     message = "0/1 nodes are available: 1 Insufficient cpu. preemption: no."
@@ -43,19 +43,19 @@ def _cases() -> dict[str, Case]:
     short += "free, or ask for less by spec.resources.cpu."
     leaving = "pod x-train-1-0-aaaaa was asked to go; it saves a checkpoint and another follows"
     return {
-        "one running pod waits for the other": Case(
+        "one running pod waits for the other": PlanCase(
             a_pair().status(_zero(WAITS)),
             Plan(requeue_after=240),
             [child],
             [a_pod_of(child, 0).running(), second],
         ),
-        "one pod waits for the other to be made": Case(
+        "one pod waits for the other to be made": PlanCase(
             a_pair().status(_zero(WAITS)),
             Plan(requeue_after=60),
             [child],
             [a_pod_of(child, 0).running()],
         ),
-        "the one that finds no node says so for both": Case(
+        "the one that finds no node says so for both": PlanCase(
             a_pair().status(_zero(WAITS)),
             Plan(
                 status=_zero(
@@ -65,19 +65,19 @@ def _cases() -> dict[str, Case]:
             [child],
             [first, a_pod_of(child, 1).unschedulable(message)],
         ),
-        "they run once both do, and the first one reports": Case(
+        "they run once both do, and the first one reports": PlanCase(
             a_pair().status(_zero(WAITS)),
             Plan(status=_zero(TOGETHER), requeue_after=245),
             [child],
             [a_pod_of(child, 1).running(), a_pod_of(child, 0).running()],
         ),
-        "at the end one is later than the other": Case(
+        "at the end one is later than the other": PlanCase(
             a_pair().status(_zero(TOGETHER)),
             Plan(),
             [child],
             [a_pod_of(child, 0).succeeded(), a_pod_of(child, 1).running()],
         ),
-        "while one goes, the first may still report": Case(
+        "while one goes, the first may still report": PlanCase(
             a_pair().status(_zero(TOGETHER)),
             Plan(
                 status=_zero(

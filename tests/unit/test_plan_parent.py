@@ -17,7 +17,7 @@ from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import pods, spec_file
 from tests.builders import SOUND, Builder, JobBuilder, Object, a_job, around, at, later
 from tests.statuses import UNCHECKED, told, told_at
-from tests.unit.plan_cases import HOLD, SETTINGS, Case, check, created
+from tests.unit.plan_cases import HOLD, SETTINGS, PlanCase, check, created
 from tests.unit.plan_searches import a_search_for
 
 WEIGHTS = "s3://results/base/train/dino_model_best.pth"
@@ -49,7 +49,7 @@ def waiting(reason: str, said: str, when: float = 60, **more: Any) -> Object:
     return told_at(told("Pending", data=UNCHECKED, **more), when)
 
 
-def _waits() -> dict[str, Case]:
+def _waits() -> dict[str, PlanCase]:
     absent = "DinoJob base does not exist yet; it is waited for"
     runs = "DinoJob base has not ended yet; it is waited for"
     round_ = "x waits for base waits for x: none of them can start; delete one and create it "
@@ -69,31 +69,31 @@ def _waits() -> dict[str, Case]:
     )
     takes = waiting("ParentComplete", READY[1], parent=READY, inherited=TAKEN)
     return {
-        "it waits for a parent that does not exist": Case(
+        "it waits for a parent that does not exist": PlanCase(
             an_heir(), Plan(status=waiting("WaitingForParent", absent))
         ),
-        "in words that stay": Case(
+        "in words that stay": PlanCase(
             an_heir().status(waiting("WaitingForParent", absent)), Plan(), now=600
         ),
-        "it waits for one that has not ended": Case(
+        "it waits for one that has not ended": PlanCase(
             an_heir(), Plan(status=waiting("WaitingForParent", runs)), others=[a_job("base")]
         ),
-        "jobs that wait for each other are told so": Case(
+        "jobs that wait for each other are told so": PlanCase(
             an_heir(),
             Plan(status=waiting("WaitingForParent", round_)),
             others=[a_job("base").spec(parent={"name": "x"})],
         ),
-        "a suspended heir waits suspended": Case(
+        "a suspended heir waits suspended": PlanCase(
             an_heir().suspended(), Plan(status=held, events=(Event("Suspended", HOLD, "1"),))
         ),
-        "it fails with its parent": Case(an_heir(), _fails(bad), others=[failed]),
-        "it fails where its parent left no checkpoint": Case(
+        "it fails with its parent": PlanCase(an_heir(), _fails(bad), others=[failed]),
+        "it fails where its parent left no checkpoint": PlanCase(
             an_heir(), _fails(lost), others=[a_parent(checkpoint=None)]
         ),
-        "what the parent left is written down before anything is made of it": Case(
+        "what the parent left is written down before anything is made of it": PlanCase(
             an_heir(), Plan(status=takes, requeue_after=1), others=[a_parent()]
         ),
-        "then it begins, whatever becomes of the parent": Case(
+        "then it begins, whatever becomes of the parent": PlanCase(
             an_heir().status(takes), _begins(an_heir().status(takes))
         ),
     }

@@ -20,7 +20,7 @@ from tests.unit.plan_cases import (
     MESSAGE_69,
     SETTINGS,
     SILENT,
-    Case,
+    PlanCase,
     check,
     resumes,
     suspends,
@@ -59,7 +59,7 @@ def failed(reason: str, said: str, failure: Object, when: float = 60, **more: ob
     return Plan(status=changed_at(status, Failed=when), events=(event,))
 
 
-def _checks() -> dict[str, Case]:
+def _checks() -> dict[str, PlanCase]:
     job, limited = a_job(), a_job().policy(activeDeadlineSeconds=100)
     check_job = a_preflight(job)
     passed = a_preflight(job).complete(end=30)
@@ -75,7 +75,7 @@ def _checks() -> dict[str, Case]:
     bad = {"reason": "InvalidDataset", "message": said, "remedy": "Number them from 1."}
     invalid = {"schema": 1, "action": "preflight", "failure": bad, "artifacts": [ARTIFACT]}
     return {
-        "a new job's data is checked, by a Job that asks for no GPU": Case(
+        "a new job's data is checked, by a Job that asks for no GPU": PlanCase(
             job,
             Plan(
                 creates=trained(job, CHECK),
@@ -85,7 +85,7 @@ def _checks() -> dict[str, Case]:
                 requeue_after=60,
             ),
         ),
-        "the deadline counts from there": Case(
+        "the deadline counts from there": PlanCase(
             limited,
             Plan(
                 creates=trained(limited, replace(CHECK, seconds_left=100)),
@@ -102,16 +102,16 @@ def _checks() -> dict[str, Case]:
                 requeue_after=60,
             ),
         ),
-        "its pod runs, and nothing new is said": Case(
+        "its pod runs, and nothing new is said": PlanCase(
             a_job().status(CHECKING), Plan(), [check_job], [a_pod(check_job).running()]
         ),
-        "nor while it waits": Case(
+        "nor while it waits": PlanCase(
             a_job().status(CHECKING), Plan(requeue_after=240), [check_job], [a_pod(check_job)]
         ),
-        "once it passed, the training's Job is made and what was found is told": Case(
+        "once it passed, the training's Job is made and what was found is told": PlanCase(
             a_job().status(CHECKING), begun, [passed], [good_pod]
         ),
-        "its time is taken from the deadline": Case(
+        "its time is taken from the deadline": PlanCase(
             a_job().policy(activeDeadlineSeconds=100).status(CHECKING),
             replace(
                 begun,
@@ -121,20 +121,20 @@ def _checks() -> dict[str, Case]:
             [passed],
             [good_pod],
         ),
-        "what was found is told later where the operator was killed in between": Case(
+        "what was found is told later where the operator was killed in between": PlanCase(
             a_job().status(CHECKING),
             Plan(status=changed_at({**begun.status, **LEFT}, DataReady=45), requeue_after=15),
             [passed, a_child(job)],
             [good_pod],
             now=45,
         ),
-        "good data is not checked again when somebody deletes its Job": Case(
+        "good data is not checked again when somebody deletes its Job": PlanCase(
             a_job().status(RUNNING),
             Plan(requeue_after=245),
             [a_child(job)],
             [a_pod(a_child(job)).running()],
         ),
-        "not even where nobody wrote down that it was good": Case(
+        "not even where nobody wrote down that it was good": PlanCase(
             a_job().status(CHECKING),
             Plan(
                 status=changed_at(
@@ -155,17 +155,17 @@ def _checks() -> dict[str, Case]:
             [a_child(job)],
             [a_pod(a_child(job)).running()],
         ),
-        "a check that runs beside a training goes": Case(
+        "a check that runs beside a training goes": PlanCase(
             a_job().status(RUNNING),
             Plan(deletes=(Delete("x-preflight-1", "preflight-of-uid-x"),), requeue_after=1),
             [check_job, a_child(job)],
             [a_pod(a_child(job)).running()],
         ),
-        "a check whose Job was deleted is made again": Case(
+        "a check whose Job was deleted is made again": PlanCase(
             a_job().status({**CHECKING, **facts_of(job)}),
             Plan(creates=trained(job, CHECK), requeue_after=60),
         ),
-        "bad data ends the job in the words of its pod": Case(
+        "bad data ends the job in the words of its pod": PlanCase(
             a_job().status(CHECKING),
             failed(
                 "InvalidDataset",
@@ -176,7 +176,7 @@ def _checks() -> dict[str, Case]:
             [a_preflight(job).failed()],
             [a_pod(check_job).exited(65, message=invalid)],
         ),
-        "a spec that cannot be run ends it before any Job": Case(
+        "a spec that cannot be run ends it before any Job": PlanCase(
             a_job().spec(output={}), _invalid(a_job().spec(output={}))
         ),
     }
@@ -199,7 +199,7 @@ def _invalid(job: JobBuilder) -> Plan:
     return replace(plan_, status=told_at(plan_.status, 60))
 
 
-def _trouble() -> dict[str, Case]:
+def _trouble() -> dict[str, PlanCase]:
     job = a_job()
     silent = f"preflight attempt 1 failed (StorageUnavailable: {SILENT}); "
     retrying = told(
@@ -230,12 +230,12 @@ def _trouble() -> dict[str, Case]:
     short = "0/2 nodes have what the pod needs: Insufficient cpu. Remedy: wait for CPUs to come "
     short += "free, or ask for less by spec.resources.cpu."
     return {
-        "a check that may pass is tried again, by the same catalogue": Case(
+        "a check that may pass is tried again, by the same catalogue": PlanCase(
             a_job().status(CHECKING),
             Plan(status=retrying, events=(event,), requeue_after=10),
             **dead,
         ),
-        "after the same wait": Case(
+        "after the same wait": PlanCase(
             a_job().status(retrying),
             Plan(
                 creates=trained(job, again),
@@ -245,12 +245,12 @@ def _trouble() -> dict[str, Case]:
             now=70,
             **dead,
         ),
-        "as often": Case(
+        "as often": PlanCase(
             a_job().policy(maxRetries=0).status(CHECKING),
             failed("StorageUnavailable", SILENT, FAILURE_69),
             **dead,
         ),
-        "suspending stops it": Case(
+        "suspending stops it": PlanCase(
             a_job().suspended().status(CHECKING),
             Plan(
                 patches=(suspends(*check_job),),
@@ -265,7 +265,7 @@ def _trouble() -> dict[str, Case]:
             [a_preflight(job)],
             [a_pod(a_preflight(job)).running()],
         ),
-        "and resuming starts it again": Case(
+        "and resuming starts it again": PlanCase(
             a_job().status(suspended),
             Plan(
                 patches=(resumes(*check_job),),
@@ -277,7 +277,7 @@ def _trouble() -> dict[str, Case]:
             ),
             [a_preflight(job).suspended()],
         ),
-        "an unschedulable check says what is missing": Case(
+        "an unschedulable check says what is missing": PlanCase(
             a_job().status(CHECKING),
             Plan(
                 status=told(
@@ -291,7 +291,7 @@ def _trouble() -> dict[str, Case]:
                 )
             ],
         ),
-        "one that is drained is replaced by its Job": Case(
+        "one that is drained is replaced by its Job": PlanCase(
             a_job().status(CHECKING),
             Plan(requeue_after=120),
             [a_preflight(job)],

@@ -18,15 +18,15 @@ from tests.builders import a_child, a_job, a_pod, a_preflight, around, at, later
 from tests.statuses import RUNNING
 from tests.unit.plan_cases import SETTINGS
 from tests.unit.plan_searches import a_search_for
-from tests.unit.refusals import INVALID, TERMINATING, WAITED_FOR, Answer
-from tests.unit.search_world import World
+from tests.unit.refusals import INVALID, TERMINATING, WAITED_FOR, RefusingAnswer
+from tests.unit.search_world import SearchWorld
 
 OF_A_DINOJOB = ("ServiceAccount", "RoleBinding", "ConfigMap", "Service", "Job", AUTOML_KIND)
 every_answer = pytest.mark.parametrize("answer", WAITED_FOR.values(), ids=WAITED_FOR)
 
 
 @every_answer
-def test_what_the_cluster_refuses_is_waited_for(answer: Answer) -> None:
+def test_what_the_cluster_refuses_is_waited_for(answer: RefusingAnswer) -> None:
     judged = refusals.judge(answer.refusal("Job", "x-preflight-1"))
     assert judged.reason == answer.judged
     assert not judged.ends
@@ -88,7 +88,7 @@ def running(told: Plan) -> Object:
 
 @pytest.mark.parametrize("kind", OF_A_DINOJOB)
 @every_answer
-def test_a_dinojob_says_at_once_what_it_waits_for(answer: Answer, kind: str) -> None:
+def test_a_dinojob_says_at_once_what_it_waits_for(answer: RefusingAnswer, kind: str) -> None:
     job = a_job().searched() if kind == AUTOML_KIND else a_job().spec(resources={"nodes": 2})
     children = around(refusal=answer.refusal(kind, "its-name"))
     told = plan(job.obj(), children, later(0), SETTINGS)
@@ -191,7 +191,7 @@ def test_a_failure_that_is_retried_stays_while_the_next_attempt_is_refused() -> 
     ],
 )
 def test_a_refused_change_leaves_a_running_job_running(
-    verb: str, answer: Answer, reason: str
+    verb: str, answer: RefusingAnswer, reason: str
 ) -> None:
     job = a_job().status(RUNNING).suspended()
     refusal = replace(answer.refusal("Job", "x-train-1"), verb=verb)
@@ -240,14 +240,14 @@ def test_after_the_end_a_refused_change_says_nothing_new() -> None:
 # ---- searches -----------------------------------------------------------------------------------
 
 
-def searched(world: World, refusal: Refusal) -> Plan:
+def searched(world: SearchWorld, refusal: Refusal) -> Plan:
     resource, children = world.look()
     return decide.plan(resource, replace(children, refusal=refusal), world.now, world.settings)
 
 
 @every_answer
-def test_a_search_whose_first_trial_is_refused_waits(answer: Answer) -> None:
-    world = World()
+def test_a_search_whose_first_trial_is_refused_waits(answer: RefusingAnswer) -> None:
+    world = SearchWorld()
     told = searched(world, answer.refusal(KIND, "x-trial-0"))
     assert told.status is not None
     assert told.status["phase"] == "Pending"
@@ -262,8 +262,8 @@ def test_a_search_whose_first_trial_is_refused_waits(answer: Answer) -> None:
 
 
 @every_answer
-def test_trials_that_run_go_on_while_the_next_one_is_refused(answer: Answer) -> None:
-    world = World(maxTrials=5, maxFailedTrials=4)
+def test_trials_that_run_go_on_while_the_next_one_is_refused(answer: RefusingAnswer) -> None:
+    world = SearchWorld(maxTrials=5, maxFailedTrials=4)
     world.baseline(0.5)
     world.run("x-trial-1", 0.2)
     world.complete("x-trial-2", 0.4)
@@ -285,9 +285,9 @@ def test_trials_that_run_go_on_while_the_next_one_is_refused(answer: Answer) -> 
     assert world.says("Running")[1] == "Searching"
 
 
-def ended(**spec: Any) -> World:
+def ended(**spec: Any) -> SearchWorld:
     """After the last trial; the report is being written."""
-    world = World(maxTrials=2, **spec)
+    world = SearchWorld(maxTrials=2, **spec)
     world.baseline(0.5)
     world.complete("x-trial-1", 0.4)
     world.settle()
@@ -334,7 +334,7 @@ def test_a_job_on_the_winner_that_is_refused_is_waited_for() -> None:
 
 
 def test_a_trial_that_cannot_be_held_does_not_stop_the_history() -> None:
-    world = World()
+    world = SearchWorld()
     world.baseline(0.5)
     world.complete("x-trial-1", 0.4)
     world.edit(suspend=True)
@@ -347,7 +347,7 @@ def test_a_trial_that_cannot_be_held_does_not_stop_the_history() -> None:
 
 
 def test_an_experiment_that_cannot_be_read_chooses_no_engine() -> None:
-    world = World(engine="Auto")
+    world = SearchWorld(engine="Auto")
     told = searched(
         world, Refusal("read", "Experiment", "of Katib", 403, message="cannot get resource")
     )

@@ -24,7 +24,7 @@ from tests.statuses import (
 from tests.unit.plan_cases import (
     FAILURE_69,
     SILENT,
-    Case,
+    PlanCase,
     attempt_event,
     attempt_of,
     check,
@@ -35,7 +35,7 @@ from tests.unit.plan_cases import (
 )
 
 
-def _retries() -> dict[str, Case]:
+def _retries() -> dict[str, PlanCase]:
     job = a_job()
     dead = "the process was killed (SIGKILL), and not for reaching its memory limit"
     nan = {"reason": "Diverged", "message": "loss is nan", "remedy": "Lower it."}
@@ -45,15 +45,15 @@ def _retries() -> dict[str, Case]:
     gone = "the pod went away without an exit code: Job has reached the limit"
     pod_lost = {"reason": "PodLost", "message": gone, "remedy": by_reason("PodLost").remedy}
     return {
-        "a failed attempt that may pass is retried after a while": Case(
+        "a failed attempt that may pass is retried after a while": PlanCase(
             a_job().status(RUNNING),
             Plan(status={**retrying(1, 70), **RAN}, events=(attempt_event(1),), requeue_after=10),
             **attempt_of(job, 1),
         ),
-        "while it waits nothing more is said": Case(
+        "while it waits nothing more is said": PlanCase(
             a_job().status(retrying(1, 70)), Plan(requeue_after=5), **attempt_of(job, 1), now=65
         ),
-        "then the next attempt is created": Case(
+        "then the next attempt is created": PlanCase(
             a_job().status(retrying(1, 70)),
             Plan(
                 creates=created(job, pods.Attempt(2, retries=1, spent=60)),
@@ -63,7 +63,7 @@ def _retries() -> dict[str, Case]:
             **attempt_of(job, 1),
             now=70,
         ),
-        "a failure that nobody saw is told with the next attempt": Case(
+        "a failure that nobody saw is told with the next attempt": PlanCase(
             a_job().status(RUNNING),
             Plan(
                 creates=created(job, pods.Attempt(2, retries=1, spent=60)),
@@ -76,28 +76,28 @@ def _retries() -> dict[str, Case]:
             **attempt_of(job, 1),
             now=500,
         ),
-        "the wait doubles": Case(
+        "the wait doubles": PlanCase(
             a_job().status({**RUNNING, "attempts": 3}),
             Plan(status={**retrying(3, 100), **RAN}, events=(attempt_event(3),), requeue_after=40),
             **attempt_of(job, 3),
         ),
-        "when retries are used up the last failure is kept": Case(
+        "when retries are used up the last failure is kept": PlanCase(
             a_job().status({**RUNNING, "attempts": 4}),
             ended("BackoffLimitExceeded", f"{last}{SILENT}", FAILURE_69, attempts=4, **RAN),
             **attempt_of(job, 4),
         ),
-        "without retries the failure speaks for itself": Case(
+        "without retries the failure speaks for itself": PlanCase(
             a_job().policy(maxRetries=0).status(RUNNING),
             ended("StorageUnavailable", SILENT, FAILURE_69, **RAN),
             **attempt_of(job, 1),
         ),
-        "what no retry can mend is not retried": Case(
+        "what no retry can mend is not retried": PlanCase(
             a_job().status(RUNNING),
             ended("Diverged", "loss is nan", {**nan, "exitCode": 76}, **RAN),
             jobs=[diverged],
             pods=[a_pod(diverged).exited(76, message={"schema": 1, "failure": nan})],
         ),
-        "a vanished pod is retried": Case(
+        "a vanished pod is retried": PlanCase(
             a_job().status(RUNNING),
             Plan(
                 status={
@@ -121,7 +121,7 @@ def _retries() -> dict[str, Case]:
             ),
             jobs=[lost],
         ),
-        "pre-emption does not count": Case(
+        "pre-emption does not count": PlanCase(
             a_job().policy(maxRetries=0).status(retrying(1, 70)),
             Plan(
                 creates=created(job, pods.Attempt(2, retries=0, spent=60)),
@@ -142,7 +142,7 @@ def _retries() -> dict[str, Case]:
             pods=[a_pod(a_child(job)).exited(137).deleting()],
             now=70,
         ),
-        "a crash counts": Case(
+        "a crash counts": PlanCase(
             a_job().policy(maxRetries=0).status(RUNNING),
             ended(
                 "Crashed",

@@ -26,7 +26,7 @@ from tests.builders import (
     later,
 )
 from tests.statuses import RUNNING, UNCHECKED, told, told_at
-from tests.unit.plan_cases import SETTINGS, Case, check, created
+from tests.unit.plan_cases import SETTINGS, PlanCase, check, created
 from tests.unit.plan_searches import (
     ROUTED,
     SHOWN,
@@ -45,47 +45,49 @@ from tests.unit.test_plan_parent import TAKEN, WEIGHTS
 OFF = replace(SETTINGS, automl=False)
 
 
-def _made() -> dict[str, Case]:
+def _made() -> dict[str, PlanCase]:
     return {
-        "a search is made for it": Case(a_searched(), Plan(creates=(a_made(),), status=begun())),
-        "once": Case(a_searched().status(begun()), Plan(), automls=[a_search_for(a_job())]),
-        "it is made again where someone deleted it": Case(
+        "a search is made for it": PlanCase(
+            a_searched(), Plan(creates=(a_made(),), status=begun())
+        ),
+        "once": PlanCase(a_searched().status(begun()), Plan(), automls=[a_search_for(a_job())]),
+        "it is made again where someone deleted it": PlanCase(
             a_searched().status(running()), Plan(creates=(a_made(),), status=begun())
         ),
-        "but not before it is gone": Case(
+        "but not before it is gone": PlanCase(
             a_searched().status(begun()),
             _waits("DinoAutoML x of an earlier time is still being deleted; it is waited for"),
             automls=[a_search_for(a_job()).deleting()],
         ),
-        "nor beside that of a job of this name that was deleted": Case(
+        "nor beside that of a job of this name that was deleted": PlanCase(
             a_searched().status(begun()),
             _waits("DinoAutoML x of an earlier time is still being deleted; it is waited for"),
             automls=[a_search_for(a_job().uid("old"))],
         ),
-        "what it says is shown": Case(
+        "what it says is shown": PlanCase(
             a_searched().status(begun()),
             Plan(status=running()),
             automls=[a_running()],
         ),
-        "and not written twice": Case(
+        "and not written twice": PlanCase(
             a_searched().status(running()), Plan(), automls=[a_running()]
         ),
-        "it is suspended with the job": Case(
+        "it is suspended with the job": PlanCase(
             a_searched().suspended().status(running()),
             Plan(patches=(hold(True),)),
             automls=[a_running()],
         ),
-        "and resumed": Case(
+        "and resumed": PlanCase(
             a_searched().status(running()),
             Plan(patches=(hold(False),)),
             automls=[a_running().spec(suspend=True)],
         ),
-        "the job succeeds with it": Case(
+        "the job succeeds with it": PlanCase(
             a_searched().status(running()),
             succeeds(),
             automls=[an_end("Complete", "Completed", "best mAP50 0.7000")],
         ),
-        "and fails with it": Case(
+        "and fails with it": PlanCase(
             a_searched().status(running()),
             _fails("MaxFailedTrialsReached", "4 trials failed", "Look.", failure=True),
             automls=[_failed_search()],
@@ -93,7 +95,7 @@ def _made() -> dict[str, Case]:
     }
 
 
-def _direct() -> dict[str, Case]:
+def _direct() -> dict[str, PlanCase]:
     off = (
         "AutoMLDisabled",
         "searches are turned off in this installation (Helm value "
@@ -105,25 +107,25 @@ def _direct() -> dict[str, Case]:
     )
     trains = {**RUNNING, "conditions": _with(RUNNING, lacks)}
     return {
-        "it trains itself where searches are turned off": Case(
+        "it trains itself where searches are turned off": PlanCase(
             a_searched(), _trains(a_searched(), off), settings=OFF
         ),
-        "and where there is no CRD of searches": Case(
+        "and where there is no CRD of searches": PlanCase(
             a_searched(), _trains(a_searched(), lacks), served=False
         ),
-        "a job that trains goes on when the CRD comes": Case(
+        "a job that trains goes on when the CRD comes": PlanCase(
             a_searched().status(trains),
             Plan(requeue_after=245),
             jobs=[a_child(a_job())],
             pods=[a_pod(a_child(a_job())).running()],
         ),
-        "also where the operator ended before it said so": Case(
+        "also where the operator ended before it said so": PlanCase(
             a_searched(),
             Plan(status=_checks(off)),
             jobs=[a_preflight(a_job())],
             pods=[a_pod(a_preflight(a_job())).running()],
         ),
-        "without data of its own it says what is missing": Case(
+        "without data of its own it says what is missing": PlanCase(
             _without_data(), _no_data(off), settings=OFF
         ),
     }

@@ -11,7 +11,7 @@ from dino_api.failures import by_reason
 from dino_operator.plan.model import Event, Plan
 from tests.builders import at
 from tests.statuses import changed_at, told, told_at
-from tests.unit.plan_cases import Case, check
+from tests.unit.plan_cases import PlanCase, check
 from tests.unit.plan_searches import (
     ROUTED,
     SHOWN,
@@ -24,7 +24,7 @@ from tests.unit.plan_searches import (
 )
 
 
-def _stops() -> dict[str, Case]:
+def _stops() -> dict[str, PlanCase]:
     late = "spec.runPolicy.stop ended the job"
     stays = f"{late}; DinoAutoML x stays suspended, with its trials"
     saves = "DinoAutoML x saves the checkpoints of its trials and stops"
@@ -35,28 +35,28 @@ def _stops() -> dict[str, Case]:
     )
     held = a_running().spec(suspend=True)
     return {
-        "stopping suspends the search": Case(
+        "stopping suspends the search": PlanCase(
             a_searched().policy(stop=True).status(running()),
             Plan(patches=(hold(True),), status=stopping),
             automls=[a_running()],
         ),
-        "waits for its trials": Case(
+        "waits for its trials": PlanCase(
             a_searched().policy(stop=True).status(stopping), Plan(), automls=[held]
         ),
-        "and has failed once none runs": Case(
+        "and has failed once none runs": PlanCase(
             a_searched().policy(stop=True).status(stopping),
             _stopped(stays),
             automls=[a_running().spec(suspend=True).condition("Suspended", reason="Suspended")],
         ),
-        "a search that ended first has the last word": Case(
+        "a search that ended first has the last word": PlanCase(
             a_searched().policy(stop=True).status(running()),
             succeeds(),
             automls=[an_end("Complete", "Completed", "best mAP50 0.7000")],
         ),
-        "none is made for a job that was stopped before": Case(
+        "none is made for a job that was stopped before": PlanCase(
             a_searched().policy(stop=True), _never(late)
         ),
-        "nothing is touched afterwards": Case(
+        "nothing is touched afterwards": PlanCase(
             a_searched().status(_stopped(stays).status), Plan(), automls=[held]
         ),
     }

@@ -10,7 +10,7 @@ from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import children, spec_file
 from tests.builders import a_child, a_job, a_pod, around, at, later
 from tests.statuses import ATTEMPT, RUNNING, changed_at, told
-from tests.unit.plan_cases import Case, check
+from tests.unit.plan_cases import PlanCase, check
 
 SETTINGS = Settings(trainer_image="trainer:1")
 child = a_child(a_job())
@@ -39,8 +39,10 @@ def _needed() -> tuple[Object, ...]:
     return tuple(children.inputs(resource, spec_file.read_spec(resource), preflight=False))
 
 
-def _case(status: Object, plan: Plan, now: float) -> Case:
-    return Case(a_job().status(status), plan, jobs=[child], pods=[a_pod(child).running()], now=now)
+def _case(status: Object, plan: Plan, now: float) -> PlanCase:
+    return PlanCase(
+        a_job().status(status), plan, jobs=[child], pods=[a_pod(child).running()], now=now
+    )
 
 
 CASES = {

@@ -32,7 +32,7 @@ from tests.statuses import (
     told,
     told_at,
 )
-from tests.unit.plan_cases import Case, attempt_of, check, ended, suspends
+from tests.unit.plan_cases import PlanCase, attempt_of, check, ended, suspends
 
 SAYS = "pod x-train-1-aaaaa saves a checkpoint and stops for good"
 CURVE = [{"epoch": 1, "mAP50": 0.25}, {"epoch": 2, "mAP50": 0.5}, {"epoch": 3, "mAP50": 0.4}]
@@ -85,7 +85,7 @@ def leaving(job: JobBuilder) -> PodBuilder:
     return a_pod(a_child(job)).running().deleting()
 
 
-def _ends() -> dict[str, Case]:
+def _ends() -> dict[str, PlanCase]:
     job = a_job()
     reached = {"metrics": {"mAP50": 0.5}, "checkpoint": BEST}
     progress = {"progress": {"epoch": 3, "curve": CURVE}}
@@ -94,22 +94,22 @@ def _ends() -> dict[str, Case]:
     )
     late = "spec.runPolicy.stop ended the job"
     return {
-        "a job that never began ends at once": Case(
+        "a job that never began ends at once": PlanCase(
             a_stopped(), _unchecked("spec.runPolicy.stop ended the job before it trained")
         ),
-        "a running one is suspended, to save a checkpoint": Case(
+        "a running one is suspended, to save a checkpoint": PlanCase(
             a_stopped().status(RUNNING),
             Plan(patches=(OFF,), status=saving(**RAN), requeue_after=1),
             jobs=[a_child(job)],
             pods=[a_pod(a_child(job)).running()],
         ),
-        "and waited for": Case(
+        "and waited for": PlanCase(
             a_stopped().status(saving()),
             Plan(requeue_after=120),
             jobs=[suspended(job)],
             pods=[leaving(job)],
         ),
-        "what its pod said is written down before the end": Case(
+        "what its pod said is written down before the end": PlanCase(
             a_stopped().status(saving()),
             Plan(
                 status=gone(metrics={"mAP50": 0.5}, checkpoint=LEFT),
@@ -118,46 +118,46 @@ def _ends() -> dict[str, Case]:
             jobs=[suspended(job)],
             pods=[a_pod(a_child(job)).exited(143, message=WORDS)],
         ),
-        "a pod that left no words had its best weights where they always are": Case(
+        "a pod that left no words had its best weights where they always are": PlanCase(
             a_stopped().status({**saving(), **progress}),
             Plan(status=gone(**reached), requeue_after=1),
             jobs=[suspended(job)],
         ),
-        "then the job has failed": Case(
+        "then the job has failed": PlanCase(
             a_stopped().status({**gone(**reached), **progress}),
             over(f"{late} after epoch 3", startTime=at(5), **reached, **ATTEMPT),
             jobs=[suspended(job)],
         ),
-        "also without a Job": Case(
+        "also without a Job": PlanCase(
             a_stopped().status(gone()), over(late, startTime=at(5), **ATTEMPT)
         ),
-        "but not before its last pod is gone": Case(
+        "but not before its last pod is gone": PlanCase(
             a_stopped().status(saving()),
             Plan(requeue_after=120),
             pods=[leaving(job)],
         ),
-        "a suspended job ends at once and is not resumed": Case(
+        "a suspended job ends at once and is not resumed": PlanCase(
             a_stopped(suspend=True).status(held),
             _at(over(late, **ATTEMPT), Suspended=60, Running=0),
             jobs=[suspended(job)],
         ),
-        "a failed attempt is not retried": Case(
+        "a failed attempt is not retried": PlanCase(
             a_stopped().status(RUNNING),
             over(late, startTime=at(5), **RAN, **ATTEMPT),
             **attempt_of(job, 1),
         ),
-        "an end that no retry would change stays what it was": Case(
+        "an end that no retry would change stays what it was": PlanCase(
             a_stopped().status(RUNNING),
             _diverged(),
             **attempt_of(job, 1, code=76),
         ),
-        "a Job that was done first is a success": Case(
+        "a Job that was done first is a success": PlanCase(
             a_stopped().status(RUNNING),
             _done(),
             jobs=[a_child(job).complete()],
             pods=[a_pod(a_child(job)).succeeded(RESULT)],
         ),
-        "a check of data is ended as well": Case(
+        "a check of data is ended as well": PlanCase(
             a_stopped().status(CHECKING),
             Plan(
                 patches=(suspends("x-preflight-1", "preflight-of-uid-x"),),
@@ -174,7 +174,7 @@ def _ends() -> dict[str, Case]:
             ),
             jobs=[a_preflight(job)],
         ),
-        "a Job in a queue is deleted, which gives its place back": Case(
+        "a Job in a queue is deleted, which gives its place back": PlanCase(
             a_stopped().spec(queueName="gpus").status(RUNNING),
             Plan(
                 deletes=(Delete("x-train-1", "job-of-uid-x"),),
@@ -184,7 +184,7 @@ def _ends() -> dict[str, Case]:
             jobs=[a_child(job).queued("gpus")],
             pods=[a_pod(a_child(job)).running()],
         ),
-        "nothing is left of it afterwards": Case(
+        "nothing is left of it afterwards": PlanCase(
             a_stopped().status(over(late, startTime=at(5), **ATTEMPT).status),
             Plan(deletes=(Delete("x-train-1", "job-of-uid-x"),)),
             jobs=[suspended(job)],

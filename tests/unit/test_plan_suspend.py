@@ -25,7 +25,7 @@ from tests.statuses import (
 from tests.unit.plan_cases import (
     FAILURE_69,
     HOLD,
-    Case,
+    PlanCase,
     attempt_of,
     check,
     created,
@@ -35,7 +35,7 @@ from tests.unit.plan_cases import (
 )
 
 
-def _suspend() -> dict[str, Case]:
+def _suspend() -> dict[str, PlanCase]:
     job = a_job()
     child = a_child(job)
     held = changed_at(
@@ -70,27 +70,27 @@ def _suspend() -> dict[str, Case]:
         told("Queued", running=other, startTime=at(5), **RAN, **ATTEMPT), Running=60
     )
     return {
-        "suspending patches the Job": Case(
+        "suspending patches the Job": PlanCase(
             a_job().suspended().status(RUNNING),
             Plan(patches=(suspends(),), status=STOPPING),
             jobs=[child],
             pods=[a_pod(child).running()],
         ),
-        "and waits for the pod to save": Case(
+        "and waits for the pod to save": PlanCase(
             a_job().suspended().status(STOPPING),
             Plan(requeue_after=120),
             jobs=[a_child(job).held()],
             pods=[a_pod(child).running().deleting()],
         ),
-        "it is suspended when no pod is left": Case(
+        "it is suspended when no pod is left": PlanCase(
             a_job().suspended().status(STOPPING),
             Plan(status=held, events=(Event("Suspended", HOLD, "1"),)),
             jobs=[a_child(job).held()],
         ),
-        "a suspended job needs nothing": Case(
+        "a suspended job needs nothing": PlanCase(
             a_job().suspended().status(held), Plan(), jobs=[a_child(job).held()]
         ),
-        "resuming patches the Job": Case(
+        "resuming patches the Job": PlanCase(
             a_job().status(held),
             Plan(
                 patches=(resumes(),),
@@ -101,7 +101,7 @@ def _suspend() -> dict[str, Case]:
             jobs=[a_child(job).held()],
             now=90,
         ),
-        "so does resuming one that an operator before the mark suspended": Case(
+        "so does resuming one that an operator before the mark suspended": PlanCase(
             a_job().status({**STOPPING, "phase": "Running"}),
             Plan(
                 patches=(resumes(),),
@@ -111,7 +111,7 @@ def _suspend() -> dict[str, Case]:
             jobs=[a_child(job).suspended()],
             now=90,
         ),
-        "a Job that was made since then and is suspended is someone else's": Case(
+        "a Job that was made since then and is suspended is someone else's": PlanCase(
             a_job().status(held),
             Plan(
                 status=changed_at(foreign, Suspended=90),
@@ -121,7 +121,7 @@ def _suspend() -> dict[str, Case]:
             jobs=[a_child(job).born(61).suspended()],
             now=90,
         ),
-        "what someone else suspended is waited for, and told": Case(
+        "what someone else suspended is waited for, and told": PlanCase(
             a_job().status(RUNNING),
             Plan(
                 status=changed_at(
@@ -140,13 +140,13 @@ def _suspend() -> dict[str, Case]:
             jobs=[a_child(job).suspended()],
             pods=[a_pod(child).running().deleting()],
         ),
-        "for as long as it takes, without a write": Case(
+        "for as long as it takes, without a write": PlanCase(
             a_job().status(foreign),
             Plan(requeue_after=30),
             jobs=[a_child(job).suspended()],
             now=9000,
         ),
-        "the user's suspend holds it as well: the Job goes, so that nobody resumes it": Case(
+        "the user's suspend holds it as well: the Job goes, so that nobody resumes it": PlanCase(
             a_job().suspended().status(foreign),
             Plan(
                 status={**held, "conditions": held["conditions"]},
@@ -156,22 +156,22 @@ def _suspend() -> dict[str, Case]:
             ),
             jobs=[a_child(job).suspended()],
         ),
-        "so it does where someone resumes what the operator suspended": Case(
+        "so it does where someone resumes what the operator suspended": PlanCase(
             a_job().suspended().status(STOPPING),
             Plan(deletes=(gone,), requeue_after=1),
             jobs=[a_child(job).held().suspended(False)],
             pods=[a_pod(child).running().deleting()],
         ),
-        "a mark that is over is taken away": Case(
+        "a mark that is over is taken away": PlanCase(
             a_job().status(RUNNING),
             Plan(patches=(_unmarks(),), requeue_after=1),
             jobs=[a_child(job).held().suspended(False)],
             pods=[a_pod(child).running()],
         ),
-        "a resumed job without a pod yet stays resumed": Case(
+        "a resumed job without a pod yet stays resumed": PlanCase(
             a_job().status(resumed), Plan(requeue_after=5), jobs=[a_child(job).ran(95)], now=95
         ),
-        "a job resumed before it ever ran starts": Case(
+        "a job resumed before it ever ran starts": PlanCase(
             a_job().status(
                 told_at(
                     told(
@@ -187,7 +187,7 @@ def _suspend() -> dict[str, Case]:
                 requeue_after=60,
             ),
         ),
-        "a failed attempt is not retried while suspended": Case(
+        "a failed attempt is not retried while suspended": PlanCase(
             a_job().suspended().status(RUNNING),
             Plan(
                 status=changed_at({**held, "failure": FAILURE_69}, Running=60),

@@ -23,7 +23,7 @@ WRITE = re.compile(r"Write '([^']*)' in place of '([^']*)', and the others likew
 
 
 @dataclass(frozen=True)
-class Case:
+class Renaming:
     """named, stored: what becomes of `1.jpg` in the annotations and in the image folder."""
 
     cause: str
@@ -42,54 +42,68 @@ def ending(other: str) -> Rename:
 
 UNSAFE = "image-name-unsafe"
 CASES = {
-    "absolute": Case("an absolute path", before("/data/labelme/"), rule=UNSAFE),
-    "absolute, from inside of the folder": Case("an absolute path", before("/x/images/"), str,
-                                                UNSAFE),
-    "absolute, other ending": Case("an absolute path", before("/data/"), ending(".JPG"), UNSAFE),
-    "absolute, a folder of its own": Case("an absolute path", before("/d/sub/"), before("sub/"),
-                                          UNSAFE),
-    "a drive": Case("an absolute path", before("C:\\Users\\me\\")),
-    "a drive with slashes": Case("an absolute path", before("D:/data/")),
-    "a share": Case("an absolute path", before("\\\\server\\share\\")),
-    "a home": Case("an absolute path", before("~/data/")),
-    "up": Case("leads out of the image folder", before("../images/"), rule=UNSAFE),
-    "Label Studio, upload": Case(
-        "leads out of the image folder", before("../../label-studio/data/media/upload/1/"),
-        rule=UNSAFE),
-    "Label Studio, local files": Case(
-        "an address in place of a file name", before("/data/local-files/?d=sub%2F"), rule=UNSAFE),
-    "S3": Case("an address in place of a file name", before("s3://bucket/train/")),
-    "Google": Case("an address in place of a file name", before("gs://bucket/")),
-    "a file URI": Case("an address in place of a file name", before("file:///data/")),
-    "signed": Case("an address in place of a file name",
-                   lambda n: f"https://h.example/a/{n}?X-Amz-Signature=ab/c"),
-    "backslashes": Case("written with backslashes", before("train\\")),
-    "backslashes, and the folder is there": Case(
-        "written with backslashes", before("train\\"), before("train/")),
-    "%20": Case("written with %20", lambda n: quote(f"a b {n}"), before("a b ")),
-    "%C3": Case("written with %20", lambda n: quote(f"ä{n}"), before("ä")),
-    "&amp;": Case("written with &amp;", before("a &amp; b "), before("a & b ")),
-    "JPG": Case("capital letters differ", ending(".JPG")),
-    "capitals": Case("capital letters differ", before("img_"), before("IMG_")),
-    "jpeg": Case("has another ending", ending(".jpeg")),
-    "jpeg there": Case("has another ending", str, ending(".jpeg")),
-    "no ending": Case("has another ending", ending("")),
-    "converted": Case("has another ending", ending(".tif"), ending(".jpe")),
-    "a folder that is not there": Case("names a folder that is not there", before("train2017/")),
-    "a folder that is left out": Case("lies in another folder", str, before("train2017/")),
-    "another folder": Case("lies in another folder", before("val/"), before("train/a/")),
-    "spaces became signs": Case("spaces, signs or leading zeros", before("a b "), before("a_b_")),
-    "leading zeros": Case("spaces, signs or leading zeros", str, before("0000")),
-    "UTF-8 read as Latin": Case(
-        "letters are of another encoding", lambda n: f"ä{n}".encode().decode("cp1252"),
-        before("ä")),
-    "UTF-8 read as DOS": Case(
-        "letters are of another encoding", lambda n: f"ä{n}".encode().decode("cp437"),
-        before("ä")),
-}  # fmt: skip
+    "absolute": Renaming("an absolute path", before("/data/labelme/"), rule=UNSAFE),
+    "absolute, from inside of the folder": Renaming(
+        "an absolute path", before("/x/images/"), str, UNSAFE
+    ),
+    "absolute, other ending": Renaming(
+        "an absolute path", before("/data/"), ending(".JPG"), UNSAFE
+    ),
+    "absolute, a folder of its own": Renaming(
+        "an absolute path", before("/d/sub/"), before("sub/"), UNSAFE
+    ),
+    "a drive": Renaming("an absolute path", before("C:\\Users\\me\\")),
+    "a drive with slashes": Renaming("an absolute path", before("D:/data/")),
+    "a share": Renaming("an absolute path", before("\\\\server\\share\\")),
+    "a home": Renaming("an absolute path", before("~/data/")),
+    "up": Renaming("leads out of the image folder", before("../images/"), rule=UNSAFE),
+    "Label Studio, upload": Renaming(
+        "leads out of the image folder",
+        before("../../label-studio/data/media/upload/1/"),
+        rule=UNSAFE,
+    ),
+    "Label Studio, local files": Renaming(
+        "an address in place of a file name", before("/data/local-files/?d=sub%2F"), rule=UNSAFE
+    ),
+    "S3": Renaming("an address in place of a file name", before("s3://bucket/train/")),
+    "Google": Renaming("an address in place of a file name", before("gs://bucket/")),
+    "a file URI": Renaming("an address in place of a file name", before("file:///data/")),
+    "signed": Renaming(
+        "an address in place of a file name",
+        lambda n: f"https://h.example/a/{n}?X-Amz-Signature=ab/c",
+    ),
+    "backslashes": Renaming("written with backslashes", before("train\\")),
+    "backslashes, and the folder is there": Renaming(
+        "written with backslashes", before("train\\"), before("train/")
+    ),
+    "%20": Renaming("written with %20", lambda n: quote(f"a b {n}"), before("a b ")),
+    "%C3": Renaming("written with %20", lambda n: quote(f"ä{n}"), before("ä")),
+    "&amp;": Renaming("written with &amp;", before("a &amp; b "), before("a & b ")),
+    "JPG": Renaming("capital letters differ", ending(".JPG")),
+    "capitals": Renaming("capital letters differ", before("img_"), before("IMG_")),
+    "jpeg": Renaming("has another ending", ending(".jpeg")),
+    "jpeg there": Renaming("has another ending", str, ending(".jpeg")),
+    "no ending": Renaming("has another ending", ending("")),
+    "converted": Renaming("has another ending", ending(".tif"), ending(".jpe")),
+    "a folder that is not there": Renaming(
+        "names a folder that is not there", before("train2017/")
+    ),
+    "a folder that is left out": Renaming("lies in another folder", str, before("train2017/")),
+    "another folder": Renaming("lies in another folder", before("val/"), before("train/a/")),
+    "spaces became signs": Renaming(
+        "spaces, signs or leading zeros", before("a b "), before("a_b_")
+    ),
+    "leading zeros": Renaming("spaces, signs or leading zeros", str, before("0000")),
+    "UTF-8 read as Latin": Renaming(
+        "letters are of another encoding", lambda n: f"ä{n}".encode().decode("cp1252"), before("ä")
+    ),
+    "UTF-8 read as DOS": Renaming(
+        "letters are of another encoding", lambda n: f"ä{n}".encode().decode("cp437"), before("ä")
+    ),
+}
 
 
-def rename(lab: Lab, case: Case) -> None:
+def rename(lab: Lab, case: Renaming) -> None:
     """All images of the training."""
     images = lab.train.folder / "images"
     for entry in lab.train.coco["images"]:
@@ -109,7 +123,7 @@ def obey(lab: Lab, sentence: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_why_a_file_is_not_there(case: Case, lab: Lab) -> None:
+def test_why_a_file_is_not_there(case: Renaming, lab: Lab) -> None:
     """One cause for all six, and nothing beside it; obeying it six times is enough."""
     rename(lab, case)
     first = lab.train.image()["file_name"]
@@ -133,7 +147,7 @@ def test_letters_with_marks_are_found(
     where: str, form: str, other: str, lab: Lab, s3_server: S3Server
 ) -> None:
     """Also in the names of folders, and where the two parts of a path differ in form."""
-    rename(lab, Case("", lambda n: unicodedata.normalize(form, f"Häuser/Übung {n}")))
+    rename(lab, Renaming("", lambda n: unicodedata.normalize(form, f"Häuser/Übung {n}")))
     images = lab.train.folder / "images"
     inside = images / unicodedata.normalize(other, "Häuser")
     inside.mkdir()

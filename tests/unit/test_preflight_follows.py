@@ -90,7 +90,7 @@ def test_a_part_is_left() -> None:
 
 
 @dataclass(frozen=True)
-class Case:
+class Flaw:
     """told: all that is said of good data after `spoil`."""
 
     spoil: Callable[[Lab], Any]
@@ -166,43 +166,43 @@ def unlisted(lab: Lab) -> None:
 
 
 CASES = {
-    "names of another order": Case(names_swapped, ("category-conflict",)),
-    "from 0 and from 1": Case(from_zero, ("category-conflict",), "1 is 'cell' (train) and 'dot'"),
-    "classes beside large ids": Case(
+    "names of another order": Flaw(names_swapped, ("category-conflict",)),
+    "from 0 and from 1": Flaw(from_zero, ("category-conflict",), "1 is 'cell' (train) and 'dot'"),
+    "classes beside large ids": Flaw(
         lambda lab: (large(lab), lab.spec["dataset"].update(num_classes=3, eval_class_ids=[1])),
         ("category-id-large",)),
-    "width for height": Case(sideways, ("image-size-differs",)),
-    "rounded shares": Case(rounded_shares, ("boxes-normalised",)),
-    "two files in one": Case(two_files_in_one, ("image-id-repeats",), "train images[6] (id 1)"),
-    "a crowd to be ignored": Case(crowd_ignored, ("box-crowd",)),
-    "a crowd over the edge": Case(
+    "width for height": Flaw(sideways, ("image-size-differs",)),
+    "rounded shares": Flaw(rounded_shares, ("boxes-normalised",)),
+    "two files in one": Flaw(two_files_in_one, ("image-id-repeats",), "train images[6] (id 1)"),
+    "a crowd to be ignored": Flaw(crowd_ignored, ("box-crowd",)),
+    "a crowd over the edge": Flaw(
         lambda lab: boxes(lab)[0].update(iscrowd=1, bbox=[30, 20, 20, 20]), ("box-crowd",)),
-    "boxes from the lower right": Case(each("train", bbox=[20, 20, -9, -9]), ("no-boxes",),
+    "boxes from the lower right": Flaw(each("train", bbox=[20, 20, -9, -9]), ("no-boxes",),
                                        "train (12 without width or height)"),
-    "a turned picture without a size": Case(turned, ("exif-unclear", "image-size-read"),
+    "a turned picture without a size": Flaw(turned, ("exif-unclear", "image-size-read"),
                                             "train 1.jpg (orientation 6)"),
-    "one entry for each box": Case(an_entry_for_each, ("file-name-repeats",)),
-    "boxes flat": Case(each("validation", bbox=[3, 3, 0, 4]), ("no-boxes",),
+    "one entry for each box": Flaw(an_entry_for_each, ("file-name-repeats",)),
+    "boxes flat": Flaw(each("validation", bbox=[3, 3, 0, 4]), ("no-boxes",),
                        "validation (6 without width or height)"),
-    "boxes outside": Case(each("train", bbox=[90, 3, 4, 4]), ("no-boxes",),
+    "boxes outside": Flaw(each("train", bbox=[90, 3, 4, 4]), ("no-boxes",),
                           "train (12 outside their image)"),
-    "an image of dropped boxes": Case(
+    "an image of dropped boxes": Flaw(
         lambda lab: [box.update(bbox=[3, 3, 0, 4]) for box in boxes(lab)[:2]], ("box-flat",)),
-    "a class that validation does not list": Case(
+    "a class that validation does not list": Flaw(
         unlisted, ("category-lists-differ",), "2 (not in validation)"),
-    "and that is to be scored": Case(
+    "and that is to be scored": Flaw(
         lambda lab: (unlisted(lab), lab.spec["dataset"].update(eval_class_ids=[2])),
         ("eval-class-unknown",), "2 ('dot' in train, not in validation)"),
-    "a category without name": Case(
+    "a category without name": Flaw(
         lambda lab: lab.train.coco["categories"][0].pop("name"), ("category-entry",)),
-    "an id that stands twice": Case(
+    "an id that stands twice": Flaw(
         lambda lab: lab.train.coco["categories"].insert(1, {"id": 2, "name": "x"}),
         ("category-id-repeats",)),
-    "sources that overlap": Case(lambda lab: lab.another(6), ("image-repeats",)),
-    "unread training data": Case(
+    "sources that overlap": Flaw(lambda lab: lab.another(6), ("image-repeats",)),
+    "unread training data": Flaw(
         lambda lab: lab.spec["dataset"]["train_data_sources"][0].update(json_file="/no/such"),
         ("source-missing",)),
-    "a box twice in a dense image": Case(
+    "a box twice in a dense image": Flaw(
         lambda lab: (boxes(lab).append(dict(boxes(lab)[0])),
                      lab.spec.update(model={"num_queries": 2, "num_select": 2})),
         ("box-repeats",)),
@@ -220,7 +220,7 @@ def large(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_the_cause_is_told_alone(case: Case, lab: Lab) -> None:
+def test_the_cause_is_told_alone(case: Flaw, lab: Lab) -> None:
     case.spoil(lab)
     lab.run()
     assert set(lab.findings) == set(case.told)

@@ -6,8 +6,6 @@ import base64
 import io
 import json
 import re
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -17,13 +15,12 @@ from PIL import Image
 
 from dino_api.names import Stage
 from dino_trainer.command.cli import main
-from dino_trainer.data import image_facts
 from dino_trainer.data.coco import load_coco
 from dino_trainer.data.stage import stage
 from dino_trainer.storage.opening import open_store
 from tests.unit.coco_builders import pack
 from tests.unit.html_page import Page
-from tests.unit.preflight_lab import Lab, encoded, lab, picture
+from tests.unit.preflight_lab import Lab, counted_looks, encoded, lab, picture, preflight_without
 from tests.unit.s3_server import BUCKET, S3Server
 
 __all__ = ["lab"]
@@ -231,14 +228,7 @@ def test_an_archive_is_looked_into_once(lab: Lab, monkeypatch: pytest.MonkeyPatc
     lab.spec["dataset"]["train_data_sources"][0]["image_dir"] = str(archive)
     assert lab.run() == 65
     first = lab.findings
-    looked: list[int] = []
-    original = image_facts.look_at_all
-
-    def watched(looks: Any, *rest: Any) -> Any:
-        looked.append(len(looks))
-        return original(looks, *rest)
-
-    monkeypatch.setattr(image_facts, "look_at_all", watched)
+    looked = counted_looks(monkeypatch)
     assert lab.run("model.num_queries=1", "model.num_select=1") == 65
     assert looked == [3], "the validation folder may have changed in place, the archive not"
     assert "were checked before" in lab.out
@@ -269,14 +259,7 @@ def test_it_needs_no_torch(lab: Lab) -> None:
     for side in lab.sides:
         side.write()
     lab.run()
-    code = (
-        "import sys; from dino_trainer.command.cli import main\n"
-        f"code = main(['preflight', '-e', {str(lab.folder / 'spec.yaml')!r}])\n"
-        "assert not {'torch', 'torchvision', 'hotcoco', 'boto3'} & set(sys.modules)\n"
-        "sys.exit(code)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    preflight_without(lab, {"torch", "torchvision", "hotcoco", "boto3"})
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:

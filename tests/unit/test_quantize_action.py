@@ -21,18 +21,16 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.gates.compare import ComparisonSettings
 from dino_trainer.model_files.info import config_for
 from dino_trainer.quantize.calibration import calibration_inputs, spread
-from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
 from dino_trainer.spec.micro_batch import in_batches_of
-from dino_trainer.spec.sections import output_folder
 from tests.unit.quantize_graphs import a_graph
-from tests.unit.training_builders import Recorder, a_dataset, load_folder, source
+from tests.unit.training_builders import Recorder, a_context, a_dataset, load_folder, source
 
 MADE = "dino_model_int8.onnx"
 
 
-class Lab:
+class Quantization:
     """An exported file, calibration and test data, and the action on them."""
 
     def __init__(self, folder: Path) -> None:
@@ -62,10 +60,7 @@ class Lab:
         return quantize.run(spec, self.context(spec))
 
     def context(self, spec: ExperimentSpec) -> RunContext:
-        work = self.folder / "work"
-        output = Output(output_folder(spec, Action.QUANTIZE), work)
-        return RunContext(output, self.recorder, work, self.stop, "digest", "test",
-                          action=Action.QUANTIZE)  # type: ignore[arg-type]  # fmt: skip
+        return a_context(spec, self.recorder, self.stop, Action.QUANTIZE)
 
     @property
     def written(self) -> set[str]:
@@ -84,8 +79,8 @@ class Lab:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    return Lab(tmp_path)
+def lab(tmp_path: Path) -> Quantization:
+    return Quantization(tmp_path)
 
 
 def scored(precision: str, score: float, milliseconds: float = 10.0) -> ScoredModel:
@@ -93,7 +88,9 @@ def scored(precision: str, score: float, milliseconds: float = 10.0) -> ScoredMo
                   latency_ms=milliseconds, bytes=1)  # fmt: skip
 
 
-def compared(lab: Lab, monkeypatch: pytest.MonkeyPatch, loss: float, after: float = 5.0) -> None:
+def compared(
+    lab: Quantization, monkeypatch: pytest.MonkeyPatch, loss: float, after: float = 5.0
+) -> None:
     """What both files find is said to differ by so much."""
 
     def compare(_: Any, __: Any, settings: ComparisonSettings, *more: Any) -> ModelComparison:
@@ -104,7 +101,7 @@ def compared(lab: Lab, monkeypatch: pytest.MonkeyPatch, loss: float, after: floa
     monkeypatch.setattr(quantize, "compare_in_run", compare)
 
 
-def test_the_file_is_published_compared_and_can_be_evaluated(lab: Lab) -> None:
+def test_the_file_is_published_compared_and_can_be_evaluated(lab: Quantization) -> None:
     result = lab.run()
     assert lab.written == {MADE, "report.html", "manifest.json"}
     assert [artifact.name for artifact in result.artifacts] == [MADE, "report.html"]
@@ -134,7 +131,7 @@ def test_the_file_is_published_compared_and_can_be_evaluated(lab: Lab) -> None:
 
 
 def test_too_great_a_loss_keeps_the_report_and_publishes_no_file(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    lab: Quantization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared(lab, monkeypatch, 0.02)
     with pytest.raises(TrainerError, match=r"mAP is 0\.4800.*0\.5000.*allows a loss of 0\.01") as e:
@@ -149,7 +146,7 @@ def test_too_great_a_loss_keeps_the_report_and_publishes_no_file(
 
 
 def test_a_loss_within_the_gate_passes_and_no_gain_in_speed_is_said(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    lab: Quantization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared(lab, monkeypatch, 0.0049, after=12.0)
     note = lab.run().note
@@ -164,20 +161,22 @@ def test_a_loss_within_the_gate_passes_and_no_gain_in_speed_is_said(
 
 @pytest.mark.parametrize("images, message", [(3, "has 3 images, and 10 are needed"),
                                              (1, "has 1 image, and")])  # fmt: skip
-def test_a_few_images_are_refused_with_their_number(lab: Lab, images: int, message: str) -> None:
+def test_a_few_images_are_refused_with_their_number(
+    lab: Quantization, images: int, message: str
+) -> None:
     with pytest.raises(TrainerError, match=message) as error:
         lab.run(images=images)
     assert error.value.reason == "InvalidDataset"
     assert "50 or more as dataset.quant_calibration_data_sources" in error.value.remedy
 
 
-def test_without_test_data_the_calibration_images_serve_and_it_is_said(lab: Lab) -> None:
+def test_without_test_data_the_calibration_images_serve_and_it_is_said(lab: Quantization) -> None:
     assert lab.run("quantize.device=cpu", test=0).comparison.images == 12
     assert lab.note["activations"] == "uint8"
     assert "measured on the calibration images. That flatters it" in lab.warnings[-1]
 
 
-def test_images_are_prepared_as_an_evaluation_prepares_them(lab: Lab) -> None:
+def test_images_are_prepared_as_an_evaluation_prepares_them(lab: Quantization) -> None:
     detector = open_onnx(lab.model, ModelFile(uri="m", format="onnx"))
     data = load_folder(a_dataset(lab.folder / "data", 3))
     config = config_for(detector.info, lab.spec(), lab.spec().quantize)
@@ -190,13 +189,13 @@ def test_images_are_prepared_as_an_evaluation_prepares_them(lab: Lab) -> None:
     assert all(np.array_equal(one, other) for one, other in zip(given, seen, strict=True))
 
 
-def test_of_many_images_a_part_is_taken_evenly(lab: Lab) -> None:
+def test_of_many_images_a_part_is_taken_evenly(lab: Quantization) -> None:
     data = load_folder(a_dataset(lab.folder / "data", 8))
     assert [image.id for image in spread(data, 3).images] == [1, 3, 6]
     assert spread(data, 8) is data
 
 
-def test_a_stop_while_ranges_are_taken(lab: Lab) -> None:
+def test_a_stop_while_ranges_are_taken(lab: Quantization) -> None:
     lab.recorder.at_step = lambda step: lab.stop.set() if step == 5 else None
     with pytest.raises(TrainerError, match="after 5 of 12 calibration images") as error:
         lab.run()
@@ -204,7 +203,7 @@ def test_a_stop_while_ranges_are_taken(lab: Lab) -> None:
     assert lab.written == set()
 
 
-def test_a_checkpoint_and_files_of_others_are_refused_by_name(lab: Lab) -> None:
+def test_a_checkpoint_and_files_of_others_are_refused_by_name(lab: Quantization) -> None:
     with pytest.raises(TrainerError, match=r"model\.pth is no ONNX file but checkpoint"):
         lab.run(f"quantize.model_path={lab.folder / 'model.pth'}")
     bare = onnx.load(lab.model)

@@ -23,14 +23,12 @@ from dino_trainer.detectors.onnx_detector import EXACT, open_onnx
 from dino_trainer.model_files.graph_metadata import NOTE
 from dino_trainer.quantize import QuantizationOptions, headroom, this_cpu
 from dino_trainer.quantize.static import quantize_onnx
-from tests.unit.quantize_graphs import a_graph
+from tests.unit.quantize_graphs import a_graph, source
 
 WEIGHTED = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return a_graph(tmp_path / "model.onnx")
+__all__ = ["source"]
 
 
 def images(count: int = 4) -> Iterator[NDArray[np.float32]]:

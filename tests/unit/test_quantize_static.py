@@ -13,15 +13,15 @@ import pytest
 from onnx import helper, numpy_helper
 
 from dino_api.loading import load
-from dino_api.result import ModelComparison, ModelFile, ScoredModel
-from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
+from dino_api.result import ModelComparison, ScoredModel
 from dino_trainer.errors import TrainerError
 from dino_trainer.model import build_dino
 from dino_trainer.quantize import QuantizationOptions
 from dino_trainer.quantize.layers import choose_layers
 from dino_trainer.quantize.page import layers_page
 from dino_trainer.quantize.static import NOTE, quantize_onnx
-from tests.unit.quantize_graphs import EARLY, LAST, NODES, QUANTIZED, a_graph, deep_backbone
+from tests.unit.quantize_graphs import EARLY, LAST, NODES, QUANTIZED, a_graph, deep_backbone, source
+from tests.unit.test_export_action import opened
 
 MODEL = {
     "backbone": "timm/test_efficientnet", "return_interm_indices": [2, 3],
@@ -34,19 +34,13 @@ SENSITIVE = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return a_graph(tmp_path / "model.onnx")
+__all__ = ["source"]
 
 
 def images(count: int = 4, seed: int = 1, batch: int = 1) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(seed)
     for _ in range(count):
         yield rng.normal(0, 1, (batch, 3, 64, 96)).astype(np.float32)
-
-
-def opened(path: Path) -> OnnxDetector:
-    return open_onnx(path, ModelFile(uri=path.name, format="onnx"))
 
 
 def test_of_a_real_detector_the_costly_layers_alone_are_chosen() -> None:

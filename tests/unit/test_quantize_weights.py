@@ -38,7 +38,7 @@ NAMES = ("", "red", "", "blue")
 MODE = {"backend": "torchao", "mode": "weight_only_ptq"}
 
 
-class Lab:
+class WeightQuantization:
     """A trained detector, its data, and the action on them."""
 
     def __init__(self, folder: Path) -> None:
@@ -79,14 +79,14 @@ class Lab:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> WeightQuantization:
     """With the quantized file made of what a training leaves, which no key names."""
-    lab = Lab(tmp_path_factory.mktemp("weights"))
+    lab = WeightQuantization(tmp_path_factory.mktemp("weights"))
     lab.result = lab.run()  # type: ignore[attr-defined]
     return lab
 
 
-def test_the_file_is_published_compared_and_smaller(lab: Lab) -> None:
+def test_the_file_is_published_compared_and_smaller(lab: WeightQuantization) -> None:
     result: Result = lab.result  # type: ignore[attr-defined]
     assert [each.name for each in result.artifacts] == [MADE, "report.html"]
     assert (result.model.format, result.model.precision) == ("checkpoint", "int8")
@@ -104,7 +104,7 @@ def test_the_file_is_published_compared_and_smaller(lab: Lab) -> None:
     assert not [event for event in lab.recorder.events if event.startswith("Warning")]
 
 
-def test_an_evaluation_of_it_finds_what_the_checkpoint_finds(lab: Lab) -> None:
+def test_an_evaluation_of_it_finds_what_the_checkpoint_finds(lab: WeightQuantization) -> None:
     before, after = lab.opened(lab.given), lab.opened(lab.made)
     assert after.info.class_names == before.info.class_names == NAMES
     assert after.info.spec == before.info.spec
@@ -120,7 +120,9 @@ def test_an_evaluation_of_it_finds_what_the_checkpoint_finds(lab: Lab) -> None:
         assert (gap <= 0.51 * step + 1e-6).all(), name
 
 
-def test_large_layers_alone_are_int8_and_all_others_are_kept_bit_by_bit(lab: Lab) -> None:
+def test_large_layers_alone_are_int8_and_all_others_are_kept_bit_by_bit(
+    lab: WeightQuantization,
+) -> None:
     content = checkpoint.read(lab.made)
     packed = read_int8_weights(content)
     assert {code.dtype for code in packed.codes.values()} == {torch.int8}
@@ -133,7 +135,7 @@ def test_large_layers_alone_are_int8_and_all_others_are_kept_bit_by_bit(lab: Lab
     assert content["quantization"]["tool"].startswith("torchao 0.")
 
 
-def test_the_file_names_nothing_that_the_library_brings(lab: Lab) -> None:
+def test_the_file_names_nothing_that_the_library_brings(lab: WeightQuantization) -> None:
     """So `torch.load(weights_only=True)` reads it where torchao is not even installed."""
     with zipfile.ZipFile(lab.made) as archive:
         (inner,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
@@ -149,7 +151,7 @@ def test_the_file_names_nothing_that_the_library_brings(lab: Lab) -> None:
     assert not [step for step, *_ in steps if step.name in ("STACK_GLOBAL", "INST")]
 
 
-def test_codes_and_scales_are_torchaos_own_numbers(lab: Lab) -> None:
+def test_codes_and_scales_are_torchaos_own_numbers(lab: WeightQuantization) -> None:
     from torchao.quantization import Int8Tensor, PerRow
 
     state = read_int8_weights(checkpoint.read(lab.made)).state()
@@ -159,7 +161,9 @@ def test_codes_and_scales_are_torchaos_own_numbers(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("action", [Action.EXPORT, Action.DISTILL, Action.QUANTIZE])
-def test_what_makes_another_model_refuses_it_by_name(lab: Lab, action: Action) -> None:
+def test_what_makes_another_model_refuses_it_by_name(
+    lab: WeightQuantization, action: Action
+) -> None:
     message = rf"{MADE} holds weights in INT8, which only evaluate and inference take: {action} "
     with pytest.raises(TrainerError, match=message) as error:
         open_model(str(lab.made), lab.spec(), lab.context(action))
@@ -167,7 +171,7 @@ def test_what_makes_another_model_refuses_it_by_name(lab: Lab, action: Action) -
     assert error.value.remedy == "Name the checkpoint that it was made from."
 
 
-def test_a_training_refuses_it_by_name(lab: Lab) -> None:
+def test_a_training_refuses_it_by_name(lab: WeightQuantization) -> None:
     data = lab.folder / "val"
     spec = a_spec(data, data, f"train.pretrained_model_path={lab.made}")
     model = build_dino(spec.model, len(NAMES))
@@ -178,7 +182,7 @@ def test_a_training_refuses_it_by_name(lab: Lab) -> None:
 
 
 def test_patterns_keep_layers_and_one_that_fits_nothing_is_refused(tmp_path: Path) -> None:
-    lab = Lab(tmp_path)
+    lab = WeightQuantization(tmp_path)
     lab.run("quantize.skip_names=[backbone.*, '*.in_proj']")
     content = checkpoint.read(lab.made)
     left = {*content[PACKED]["codes"]}
@@ -196,7 +200,7 @@ def test_patterns_keep_layers_and_one_that_fits_nothing_is_refused(tmp_path: Pat
 def test_too_great_a_loss_publishes_the_report_alone_and_withdraws_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lab = Lab(tmp_path)
+    lab = WeightQuantization(tmp_path)
     lab.run()
 
     def compare(_: Any, __: Any, settings: ComparisonSettings, *more: Any) -> ModelComparison:
@@ -218,7 +222,7 @@ WORSE = {"fp32": 0.5, "int8": 0.48}
 
 
 def test_an_onnx_file_and_a_missing_checkpoint_are_refused(tmp_path: Path) -> None:
-    lab = Lab(tmp_path)
+    lab = WeightQuantization(tmp_path)
     with pytest.raises(TrainerError, match=r"m\.onnx is no checkpoint but onnx"):
         lab.run("quantize.model_path=m.onnx")
     lab.given.unlink()
@@ -232,7 +236,7 @@ def test_an_onnx_file_and_a_missing_checkpoint_are_refused(tmp_path: Path) -> No
 def test_without_any_data_the_file_is_made_and_it_is_said_that_no_map_is_known(
     tmp_path: Path,
 ) -> None:
-    lab = Lab(tmp_path)
+    lab = WeightQuantization(tmp_path)
     lab.content["spec"]["dataset"] |= {"train_data_sources": None, "val_data_sources": None}
     checkpoint.write(lab.content, lab.given)
     result = lab.run("dataset.test_data_sources=null")
@@ -241,7 +245,7 @@ def test_without_any_data_the_file_is_made_and_it_is_said_that_no_map_is_known(
     assert any("random pictures" in event for event in lab.recorder.events)
 
 
-def test_damaged_codes_are_a_sentence(lab: Lab, tmp_path: Path) -> None:
+def test_damaged_codes_are_a_sentence(lab: WeightQuantization, tmp_path: Path) -> None:
     content = checkpoint.read(lab.made)
     packed = read_int8_weights(content)
     name = next(iter(packed.codes))

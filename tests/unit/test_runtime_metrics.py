@@ -114,7 +114,7 @@ def running_for(seconds: float, name: str = "x", **status: Any) -> JobBuilder:
     return job
 
 
-class Cluster:
+class MetricsOfJobs:
     """Metrics of jobs that come and go, as one operator after another reads them."""
 
     def __init__(self, *jobs: JobBuilder) -> None:
@@ -139,7 +139,7 @@ class Cluster:
 
 
 def test_gpus_cost_while_pods_run_and_a_restart_changes_nothing() -> None:
-    cluster = Cluster(running_for(HOUR), running_for(HOUR, "two", gpus=2, gpuSeconds=100))
+    cluster = MetricsOfJobs(running_for(HOUR), running_for(HOUR, "two", gpus=2, gpuSeconds=100))
     found = cluster.gpu_seconds()
     assert found["team/x"] == pytest.approx(HOUR - 60, abs=5)
     assert found["team/two"] == pytest.approx(100 + 2 * (HOUR - 60), abs=10)
@@ -151,17 +151,17 @@ def test_a_job_that_asks_for_gpus_begins_with_0_and_one_that_does_not_has_no_ser
     """Prometheus counts no increase for the first value that it sees of a series."""
     without = silent_for(60, {**QUEUED, "gpus": 0}, "cpu")
     unseen = a_job("new")
-    assert Cluster(silent_for(60, QUEUED), without, unseen).gpu_seconds() == {"team/x": 0}
+    assert MetricsOfJobs(silent_for(60, QUEUED), without, unseen).gpu_seconds() == {"team/x": 0}
 
 
 def test_a_searched_job_has_none_its_trials_have() -> None:
-    assert Cluster(running_for(HOUR, automl="x")).gpu_seconds() == {}
+    assert MetricsOfJobs(running_for(HOUR, automl="x")).gpu_seconds() == {}
 
 
 def test_gpu_seconds_never_go_down_while_a_job_is_there() -> None:
     """A pod may say that it spoke later than its Job ended: clocks differ."""
     job = running_for(HOUR)
-    cluster = Cluster(job)
+    cluster = MetricsOfJobs(job)
     told = cluster.gpu_seconds()["team/x"]
     job.thing["status"] |= {"progress": {"updatedAt": ago(HOUR - 5)}}
     assert cluster.gpu_seconds()["team/x"] == told
@@ -173,7 +173,7 @@ def test_gpu_seconds_never_go_down_while_a_job_is_there() -> None:
 def test_an_ended_job_leaves_an_hour_later(status: Object) -> None:
     scored = {**status, "metrics": {"mAP50": 0.75}, "gpuSeconds": 55}
     job = a_job().status({**scored, "completionTime": ago(HOUR - 60)})
-    cluster = Cluster(job)
+    cluster = MetricsOfJobs(job)
     assert cluster.gpu_seconds() == {"team/x": 55}
     assert cluster.of_each("dino_job_best_map50") == {"team/x": 0.75}
     job.thing["status"]["completionTime"] = ago(HOUR + 60)
@@ -195,7 +195,7 @@ def test_the_best_score(sentence: str) -> None:
     progress, best = SCORES[sentence]
     job = a_job().status({**RUNNING, "progress": progress})
     expected = {} if best is None else {"team/x": best}
-    assert Cluster(job).of_each("dino_job_best_map50") == expected
+    assert MetricsOfJobs(job).of_each("dino_job_best_map50") == expected
 
 
 def test_the_best_score_of_a_search() -> None:

@@ -15,7 +15,7 @@ from dino_operator.runtime.client import ApiError, _decode
 from dino_operator.runtime.katib import Katib
 from dino_operator.runtime.keys import Key, Kind
 from dino_operator.runtime.writes import RequestRefused
-from tests.unit.refusals import INVALID, TERMINATING, WAITED_FOR, Answer
+from tests.unit.refusals import INVALID, TERMINATING, WAITED_FOR, RefusingAnswer
 from tests.unit.search_builders import a_search
 from tests.unit.test_runtime_reconcile import KEY, Bench
 
@@ -27,7 +27,9 @@ every_answer = pytest.mark.parametrize("answer", WAITED_FOR.values(), ids=WAITED
 class Refusing(Bench):
     """A world that refuses to make things of some kinds, or to change or delete any."""
 
-    def __init__(self, *kinds: str, answer: Answer = WAITED_FOR["quota"], key: Key = KEY) -> None:
+    def __init__(
+        self, *kinds: str, answer: RefusingAnswer = WAITED_FOR["quota"], key: Key = KEY
+    ) -> None:
         super().__init__()
         self.kinds, self.answer, self.key = set(kinds), answer, key
         self.posted: list[str] = []
@@ -86,7 +88,9 @@ async def reached(bench: Refusing, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", OF_A_DINOJOB)
 @every_answer
-async def test_every_kind_of_child_and_every_kind_of_refusal(answer: Answer, kind: str) -> None:
+async def test_every_kind_of_child_and_every_kind_of_refusal(
+    answer: RefusingAnswer, kind: str
+) -> None:
     bench = Refusing(kind, answer=answer)
     await reached(bench, kind)
     bench.see()
@@ -114,7 +118,7 @@ class Late(Refusing):
             f"has expired or is not yet valid: current time 2026-01-01T12:00:{self.tried:02}Z is "
             "after 2025-12-31T00:00:00Z"
         )
-        self.answer = Answer(500, "InternalError", said, judged="WebhookUnavailable")
+        self.answer = RefusingAnswer(500, "InternalError", said, judged="WebhookUnavailable")
         return await super().create(thing)
 
 
@@ -183,7 +187,7 @@ async def test_an_impossible_job_ends_at_its_first_try() -> None:
 
 
 @every_answer
-async def test_every_trial_of_a_search(answer: Answer) -> None:
+async def test_every_trial_of_a_search(answer: RefusingAnswer) -> None:
     bench = Refusing(KIND, answer=answer, key=SEARCH)
     bench.world._store(Kind.DINOAUTOMLS, a_search())
     await bench.pursue()
@@ -330,14 +334,14 @@ async def failed(bench: Refusing) -> None:
 
 
 @pytest.mark.parametrize("answer", [*FINAL.values(), *PASSING.values()], ids=[*FINAL, *PASSING])
-async def test_an_event_never_keeps_a_status_from_being_written(answer: Answer) -> None:
+async def test_an_event_never_keeps_a_status_from_being_written(answer: RefusingAnswer) -> None:
     bench = Refusing(answer=answer)
     await failed(bench)
     assert bench.status["phase"] == "Failed"
 
 
 @pytest.mark.parametrize("answer", PASSING.values(), ids=PASSING)
-async def test_an_event_that_was_not_taken_is_told_later(answer: Answer) -> None:
+async def test_an_event_that_was_not_taken_is_told_later(answer: RefusingAnswer) -> None:
     bench = Refusing(answer=answer)
     await failed(bench)
     bench.see()
@@ -363,7 +367,7 @@ async def test_an_event_is_not_tried_for_ever() -> None:
 
 
 @pytest.mark.parametrize("answer", FINAL.values(), ids=FINAL)
-async def test_an_event_that_is_not_taken_is_left_out(answer: Answer) -> None:
+async def test_an_event_that_is_not_taken_is_left_out(answer: RefusingAnswer) -> None:
     bench = Refusing(answer=answer)
     await failed(bench)
     await bench.pursue(3)

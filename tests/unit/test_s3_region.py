@@ -11,12 +11,12 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.storage import s3
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.store import Store
-from tests.unit.s3_answers import OK, Answer, S3Answers
+from tests.unit.s3_answers import OK, S3Answer, S3Answers
 from tests.unit.s3_server import BUCKET, S3Server
 
 Open = Callable[..., tuple[Store, S3Answers, list[str]]]
 ASKED, RIGHT = "us-west-2", "eu-central-1"
-MALFORMED = Answer(
+MALFORMED = S3Answer(
     400,
     "AuthorizationHeaderMalformed",
     f"The authorization header is malformed; the region '{ASKED}' is wrong; expecting '{RIGHT}'",
@@ -49,7 +49,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     running: list[S3Answers] = []
 
     def start(
-        answers: dict[str, Answer], region: str = "nowhere"
+        answers: dict[str, S3Answer], region: str = "nowhere"
     ) -> tuple[Store, S3Answers, list[str]]:
         made = S3Answers(answers, region).__enter__()
         running.append(made)
@@ -94,14 +94,14 @@ def test_a_missing_object_in_another_region_is_missing(
 
 def test_a_bucket_that_tells_nobody_where_it_is_ends_in_a_sentence(server: Open) -> None:
     """boto3 by itself asks a HEAD of the bucket, and for the 301 of that one the same again."""
-    store, made, _ = server({"HEAD": Answer(301), "GET": Answer(301)})
+    store, made, _ = server({"HEAD": S3Answer(301), "GET": S3Answer(301)})
     with pytest.raises(TrainerError, match=f"is not in region {ASKED}"):
         store.head("x")
     assert len(made.asked) < 10
 
 
 def test_a_head_without_words_is_followed_by_a_get(server: Open) -> None:
-    store, made, said = server({"HEAD": Answer(400), "GET": MALFORMED}, RIGHT)
+    store, made, said = server({"HEAD": S3Answer(400), "GET": MALFORMED}, RIGHT)
     found = store.head("x")
     assert found is not None
     assert found.size == 5
@@ -112,46 +112,47 @@ def test_a_head_without_words_is_followed_by_a_get(server: Open) -> None:
 
 REFUSALS = {
     "moved, with the header": (
-        Answer(301, "PermanentRedirect", headers={"x-amz-bucket-region": RIGHT}),
+        S3Answer(301, "PermanentRedirect", headers={"x-amz-bucket-region": RIGHT}),
         "InvalidSpec", f"The bucket of s3://data/a/x is in region {RIGHT}, and {ASKED} was asked",
     ),
     "moved, by its endpoint": (
-        Answer(301, "PermanentRedirect", "Use this endpoint.",
-               f"<Endpoint>data.s3.{RIGHT}.amazonaws.com</Endpoint>"),
+        S3Answer(301, "PermanentRedirect", "Use this endpoint.",
+                 f"<Endpoint>data.s3.{RIGHT}.amazonaws.com</Endpoint>"),
         "InvalidSpec", f"is in region {RIGHT}, and {ASKED} was asked (PermanentRedirect).",
     ),
     "moved, by its older endpoint": (
-        Answer(301, "PermanentRedirect", "", f"<Endpoint>data.s3-{RIGHT}.amazonaws.com</Endpoint>"),
+        S3Answer(301, "PermanentRedirect", "",
+                 f"<Endpoint>data.s3-{RIGHT}.amazonaws.com</Endpoint>"),
         "InvalidSpec", f"is in region {RIGHT}, and {ASKED} was asked (PermanentRedirect).",
     ),
     "moved, nobody knows where": (
-        Answer(301, "PermanentRedirect", "", "<Endpoint>data.example.org</Endpoint>"),
+        S3Answer(301, "PermanentRedirect", "", "<Endpoint>data.example.org</Endpoint>"),
         "InvalidSpec", f"is not in region {ASKED} (PermanentRedirect).",
     ),
     "signed for another region, by its message": (
-        Answer(400, "AuthorizationHeaderMalformed", MALFORMED.message),
+        S3Answer(400, "AuthorizationHeaderMalformed", MALFORMED.message),
         "InvalidSpec", f"is in region {RIGHT}, and {ASKED} was asked",
     ),
     "an opt-in region": (
-        Answer(400, "IllegalLocationConstraintException", "incompatible"),
+        S3Answer(400, "IllegalLocationConstraintException", "incompatible"),
         "InvalidSpec", f"is not in region {ASKED} (IllegalLocationConstraintException).",
     ),
     "denied": (
-        Answer(403, "AccessDenied", "User: arn:aws:iam::1:user/u is not authorized to perform: "
+        S3Answer(403, "AccessDenied", "User: arn:aws:iam::1:user/u is not authorized to perform: "
                "s3:GetObject"),
         "AccessDenied",
         "(AccessDenied: User: arn:aws:iam::1:user/u is not authorized to perform: s3:GetObject).",
     ),
     "an old token": (
-        Answer(400, "ExpiredToken", "The provided token has expired."),
+        S3Answer(400, "ExpiredToken", "The provided token has expired."),
         "AccessDenied", "(ExpiredToken: The provided token has expired).",
     ),
     "a wrong clock": (
-        Answer(403, "RequestTimeTooSkewed", "The difference is too large."),
+        S3Answer(403, "RequestTimeTooSkewed", "The difference is too large."),
         "StorageUnavailable", "answered RequestTimeTooSkewed",
     ),
     "a request that is none": (
-        Answer(400, "InvalidArgument", "Bad value for x."),
+        S3Answer(400, "InvalidArgument", "Bad value for x."),
         "InvalidSpec", "Bad value for x",
     ),
 }  # fmt: skip
@@ -160,10 +161,10 @@ REFUSALS = {
 @pytest.mark.parametrize("answer, reason, said", REFUSALS.values(), ids=REFUSALS)
 @pytest.mark.parametrize("ask", ["head", "read_bytes"])
 def test_a_refusal_is_told_in_the_words_of_a_get(
-    ask: str, answer: Answer, reason: str, said: str, server: Open
+    ask: str, answer: S3Answer, reason: str, said: str, server: Open
 ) -> None:
     """The same whichever way was asked first."""
-    store, made, _ = server({"HEAD": Answer(answer.status, headers={}), "GET": answer})
+    store, made, _ = server({"HEAD": S3Answer(answer.status, headers={}), "GET": answer})
     with pytest.raises(TrainerError) as caught:
         getattr(store, ask)("x")
     assert caught.value.reason == reason
@@ -175,14 +176,14 @@ def test_a_refusal_is_told_in_the_words_of_a_get(
 
 def test_an_empty_object_has_no_first_byte(server: Open) -> None:
     """Its GET of a range is refused, and that is no refusal of the object."""
-    store, made, _ = server({"HEAD": Answer(403), "GET": Answer(416, "InvalidRange")})
+    store, made, _ = server({"HEAD": S3Answer(403), "GET": S3Answer(416, "InvalidRange")})
     with pytest.raises(TrainerError, match=r"refused access to s3://data/a/x \(403\)"):
         store.head("x")
     assert [method for method, _ in made.asked][-1] == "HEAD"
 
 
 def test_where_only_a_head_is_refused_it_says_so(server: Open) -> None:
-    store, _, _ = server({"HEAD": Answer(403), "GET": OK})
+    store, _, _ = server({"HEAD": S3Answer(403), "GET": OK})
     with pytest.raises(TrainerError, match=r"refused access to s3://data/a/x \(403\)") as caught:
         store.head("x")
     assert caught.value.reason == "AccessDenied"

@@ -15,12 +15,12 @@ from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.resource import DinoAutoML
 from dino_operator.plan.search import decide
 from dino_operator.plan.search.trials import dinojobs
-from tests.unit.search_world import World, names
+from tests.unit.search_world import SearchWorld, names
 
 
-def searched(**spec: object) -> World:
+def searched(**spec: object) -> SearchWorld:
     """A search whose three trials have ended; trial 1 is best with 0.7."""
-    world = World(**{"maxTrials": 3, **spec})
+    world = SearchWorld(**{"maxTrials": 3, **spec})
     world.baseline(0.5)
     for number, score in ((1, 0.7), (2, 0.6)):
         world.run(f"x-trial-{number}", 0.2)
@@ -31,7 +31,7 @@ def searched(**spec: object) -> World:
 
 @pytest.mark.parametrize("reason", ["InvalidSpec", "InvalidDataset", "AccessDenied", "Crashed"])
 def test_a_baseline_that_fails_before_its_data_was_checked_ends_the_search(reason: str) -> None:
-    world = World(maxFailedTrials=3)
+    world = SearchWorld(maxFailedTrials=3)
     world.settle()
     world.fail("x-trial-0", reason, "train: no annotations.json")
     world.settle()
@@ -47,7 +47,7 @@ def test_a_baseline_that_fails_before_its_data_was_checked_ends_the_search(reaso
 
 
 def test_a_baseline_with_bad_parameters_is_one_failed_trial() -> None:
-    world = World()
+    world = SearchWorld()
     world.settle()
     world.check()
     world.settle()
@@ -58,7 +58,7 @@ def test_a_baseline_with_bad_parameters_is_one_failed_trial() -> None:
 
 
 def test_no_gpu_for_the_baseline_is_none_for_all() -> None:
-    world = World(maxFailedTrials=3)
+    world = SearchWorld(maxFailedTrials=3)
     world.settle()
     world.check()
     world.settle()
@@ -71,7 +71,7 @@ def test_no_gpu_for_the_baseline_is_none_for_all() -> None:
 
 
 def test_too_many_failures_name_the_most_frequent_and_what_to_do() -> None:
-    world = World(maxTrials=9, parallelTrials=3, maxFailedTrials=2)
+    world = SearchWorld(maxTrials=9, parallelTrials=3, maxFailedTrials=2)
     world.baseline(0.5)
     for number, reason in ((1, "Diverged"), (2, "Crashed"), (3, "Diverged")):
         world.run(f"x-trial-{number}", 0.2)
@@ -94,7 +94,7 @@ def test_too_many_failures_name_the_most_frequent_and_what_to_do() -> None:
 
 
 def test_no_trial_with_a_result_is_a_failure() -> None:
-    world = World(maxTrials=2, maxFailedTrials=2)
+    world = SearchWorld(maxTrials=2, maxFailedTrials=2)
     world.settle()
     world.check()
     world.settle()
@@ -106,7 +106,7 @@ def test_no_trial_with_a_result_is_a_failure() -> None:
 
 
 def test_results_without_a_checkpoint_are_a_failure() -> None:
-    world = World(maxTrials=1, parallelTrials=1)
+    world = SearchWorld(maxTrials=1, parallelTrials=1)
     world.settle()
     world.check()
     world.run("x-trial-0", 0.5)
@@ -116,7 +116,7 @@ def test_results_without_a_checkpoint_are_a_failure() -> None:
 
 
 def test_a_failure_that_was_told_is_not_taken_back() -> None:
-    world = World(maxTrials=9, maxFailedTrials=0)
+    world = SearchWorld(maxTrials=9, maxFailedTrials=0)
     world.baseline(0.5)
     world.fail("x-trial-1", "Diverged")
     world.settle()
@@ -132,7 +132,7 @@ def test_a_failure_that_was_told_is_not_taken_back() -> None:
 
 def test_the_end_is_not_told_from_a_cache_that_lacks_a_trial() -> None:
     """Trial 3 was made, its answer was lost, and the goal is met before the cache has it."""
-    world = World(maxTrials=6, objective={"goal": 0.6})
+    world = SearchWorld(maxTrials=6, objective={"goal": 0.6})
     world.baseline(0.5)
     world.complete("x-trial-2", 0.3)
     (made,) = (each for each in world.plan().creates if each["kind"] == api.KIND)
@@ -168,14 +168,14 @@ def test_a_trial_that_shows_itself_after_the_end_is_stopped(held: bool) -> None:
     assert world.says("Complete")[0] == "True"
 
 
-def parsed(world: World) -> tuple[DinoAutoML, Children, datetime, Settings]:
+def parsed(world: SearchWorld) -> tuple[DinoAutoML, Children, datetime, Settings]:
     """What a view is made of."""
     resource, children = world.look()
     return DinoAutoML(resource), children, world.now, world.settings
 
 
 def test_a_search_that_cannot_be_run_says_why_at_once() -> None:
-    world = World(search=[{"path": "train.optim.lr", "min": 0.1, "max": 0.01}])
+    world = SearchWorld(search=[{"path": "train.optim.lr", "min": 0.1, "max": 0.01}])
     world.settle()
     assert world.says("Failed")[:2] == ("True", "InvalidSpec")
     assert "train.optim.lr" in world.says("Failed")[2]
@@ -183,20 +183,20 @@ def test_a_search_that_cannot_be_run_says_why_at_once() -> None:
 
 
 def test_profile_is_told() -> None:
-    world = World()
+    world = SearchWorld()
     del world.automl["spec"]["maxTrials"]
     world.automl["spec"]["template"] = {"output": {"uri": "s3://results/x"}}
     world.settle()
     assert world.says("ProfileApplied")[:2] == ("True", "Applied")
     assert world.automl["status"]["trials"]["display"] == "0/10"
     assert world.job(0)["spec"]["datasets"]["train"][0]["uri"] == "s3://smoke/train"
-    other = World()
+    other = SearchWorld()
     other.settle()
     assert other.says("ProfileApplied")[:2] == ("False", "DatasetsGiven")
 
 
 def test_a_profile_is_not_mixed_in() -> None:
-    world = World()
+    world = SearchWorld()
     del world.automl["spec"]["template"]["datasets"]
     world.automl["spec"]["template"]["numClasses"] = 3
     world.settle()
@@ -258,7 +258,7 @@ def test_a_report_that_fails_fails_nothing() -> None:
 TWICE = [{"action": "train", "epochs": 3}, {"action": "train"}]
 
 
-def following() -> World:
+def following() -> SearchWorld:
     world = searched(then=TWICE)
     world.report()
     world.settle()

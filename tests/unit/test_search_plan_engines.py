@@ -8,7 +8,7 @@ import pytest
 
 from dino_operator.plan.search.engines import choice
 from tests.unit.search_builders import LR, a_search
-from tests.unit.search_world import World
+from tests.unit.search_world import SearchWorld
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from tests.unit.search_world import World
     ],
 )
 def test_choice(spec: dict[str, Any], served: bool, engine: str, words: str) -> None:
-    world = World(**spec)
+    world = SearchWorld(**spec)
     world.katib_served = served
     world.reconcile()
     assert world.automl["status"]["engine"] == engine
@@ -33,7 +33,7 @@ def test_choice(spec: dict[str, Any], served: bool, engine: str, words: str) -> 
 
 
 def test_katib_is_waited_for_by_who_asked_for_it() -> None:
-    world = World(engine="Katib")
+    world = SearchWorld(engine="Katib")
     plan = world.reconcile()
     assert plan.requeue_after == world.settings.recheck
     assert world.says("EngineReady")[:2] == ("False", "KatibMissing")
@@ -46,7 +46,7 @@ def test_katib_is_waited_for_by_who_asked_for_it() -> None:
 
 
 def test_a_search_that_began_keeps_its_engine() -> None:
-    world = World(engine="Auto")
+    world = SearchWorld(engine="Auto")
     world.baseline()
     before = world.says("EngineReady")
     world.katib_served = True
@@ -83,7 +83,7 @@ def ended() -> dict[str, Any]:
 
 
 def test_another_search_is_waited_for() -> None:
-    world = World(**REFERENCE)
+    world = SearchWorld(**REFERENCE)
     world.settle()
     assert world.says("Running")[1] == "WaitingForSearch"
     assert "old of spec.warmStartFrom does not exist" in world.says("Running")[2]
@@ -94,7 +94,7 @@ def test_another_search_is_waited_for() -> None:
 
 
 def test_what_another_search_found_is_known_from_the_start() -> None:
-    world = World(**REFERENCE)
+    world = SearchWorld(**REFERENCE)
     world.others = {("DinoAutoML", "old"): ended()}
     world.settle()
     known = [

@@ -15,7 +15,7 @@ from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.observed.children import Refusal
 from dino_operator.plan.search import decide
 from tests.builders import Object
-from tests.unit.search_world import World
+from tests.unit.search_world import SearchWorld
 from tests.unit.test_search_plan_ends import searched
 
 HERE: Object = {name: [{"uri": f"s3://data/{name}"}] for name in ("train", "validation", "test")}
@@ -31,7 +31,7 @@ THEN = ("evaluate", "export", "quantize", "gen_trt_engine")
 SEARCH = {"kind": "DinoAutoML", "name": "x"}
 
 
-def ended(*then: str, experiment: Object = EXPERIMENT, **template: Any) -> World:
+def ended(*then: str, experiment: Object = EXPERIMENT, **template: Any) -> SearchWorld:
     made = {
         "datasets": DATA,
         "experiment": experiment,

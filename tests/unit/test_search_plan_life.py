@@ -17,12 +17,12 @@ from dino_operator.plan.search.after import report
 from dino_operator.plan.search.decide import view_of
 from dino_operator.plan.search.trials.outcomes import of_row, parameters_of
 from tests.unit.search_builders import DROPOUT, a_search, a_trial
-from tests.unit.search_world import World, names
+from tests.unit.search_world import SearchWorld, names
 
 
-def four_trials(**spec: object) -> World:
+def four_trials(**spec: object) -> SearchWorld:
     """The baseline has 0.5, trials 1 and 2 run."""
-    world = World(**spec)
+    world = SearchWorld(**spec)
     world.baseline(0.5)
     for name in ("x-trial-1", "x-trial-2"):
         world.run(name, 0.2, 0.3)
@@ -31,7 +31,7 @@ def four_trials(**spec: object) -> World:
 
 
 def test_one_preflight_for_all() -> None:
-    world = World()
+    world = SearchWorld()
     world.settle()
     assert names(world.dinojobs.values()) == ["x-trial-0"]
     assert world.says("Running")[1] == "Checking"
@@ -47,7 +47,7 @@ def test_one_preflight_for_all() -> None:
 
 
 def test_a_trial_is_the_template_with_what_was_drawn() -> None:
-    world = World()
+    world = SearchWorld()
     world.baseline()
     assert world.job(0)["spec"]["experiment"]["train"]["num_epochs"] == 10
     job = world.job(1)
@@ -63,7 +63,7 @@ def test_a_trial_is_the_template_with_what_was_drawn() -> None:
 
 
 def test_what_is_odd_is_told_once_by_an_event() -> None:
-    world = World(algorithm={"name": "tpe", "startupTrials": 8}, maxTrials=4)
+    world = SearchWorld(algorithm={"name": "tpe", "startupTrials": 8}, maxTrials=4)
     world.settle()
     (said,) = world.events
     assert said.startswith("SearchDoubtful: spec.algorithm.startupTrials: leaves tpe none of the 4")
@@ -71,7 +71,7 @@ def test_what_is_odd_is_told_once_by_an_event() -> None:
     world.check()
     world.settle()
     assert len(world.events) == 1
-    (posted,) = World(algorithm={"name": "tpe"}).plan().events
+    (posted,) = SearchWorld(algorithm={"name": "tpe"}).plan().events
     assert posted.warning
     world.automl["metadata"]["generation"] = 2
     (again,) = world.plan().events
@@ -79,7 +79,7 @@ def test_what_is_odd_is_told_once_by_an_event() -> None:
 
 
 def test_a_search_of_a_release_that_asked_for_no_validation_goes_on() -> None:
-    world = World()
+    world = SearchWorld()
     del world.automl["spec"]["template"]["datasets"]["validation"]
     world.baseline(0.5)
     for number in (0, 1):
@@ -90,7 +90,7 @@ def test_a_search_of_a_release_that_asked_for_no_validation_goes_on() -> None:
 
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_trial_that_the_api_server_does_not_take_ends_the_search(begun: bool) -> None:
-    world = four_trials() if begun else World()
+    world = four_trials() if begun else SearchWorld()
     if begun:
         world.complete("x-trial-1", 0.4)
     before = len(world.dinojobs)
@@ -120,7 +120,7 @@ def test_a_draw_notes_what_it_knew() -> None:
 
 
 def test_kueues_labels_reach_the_trials() -> None:
-    world = World()
+    world = SearchWorld()
     world.automl["metadata"]["labels"] = {"kueue.x-k8s.io/priority-class": "low"}
     world.settle()
     assert world.job(0)["metadata"]["labels"]["kueue.x-k8s.io/priority-class"] == "low"
@@ -239,7 +239,7 @@ def test_suspend_and_resume_lose_nothing() -> None:
 
 
 def test_suspended_from_the_start() -> None:
-    world = World(suspend=True)
+    world = SearchWorld(suspend=True)
     world.settle()
     assert not world.dinojobs
     assert world.says("Suspended")[0] == "True"
@@ -339,7 +339,7 @@ def test_the_first_of_equal_trials_is_best() -> None:
 
 
 def test_a_namesakes_trial_is_waited_for() -> None:
-    world = World()
+    world = SearchWorld()
     other = a_search()
     world.dinojobs["x-trial-0"] = {
         "kind": "DinoJob",
@@ -361,7 +361,7 @@ def test_a_namesakes_trial_is_waited_for() -> None:
 
 
 def test_a_stranger_is_named() -> None:
-    world = World()
+    world = SearchWorld()
     world.strangers = ({"kind": "DinoJob", "metadata": {"name": "x-trial-0"}},)
     assert not world.reconcile().creates
     assert "DinoJob x-trial-0 belongs to someone else" in world.says("Running")[2]
@@ -369,7 +369,7 @@ def test_a_stranger_is_named() -> None:
 
 def test_the_space_of_the_first_plan_stays() -> None:
     """Another version of the operator may have other defaults."""
-    world = World(search=[])
+    world = SearchWorld(search=[])
     world.baseline()
     stored = world.automl["status"]["search"]
     assert len(stored) == 5
@@ -382,7 +382,7 @@ def test_the_space_of_the_first_plan_stays() -> None:
 
 def test_a_grid_ends_with_its_last_combination() -> None:
     grid = [{**DROPOUT, "step": 0.15}]
-    world = World(search=grid, algorithm={"name": "grid"}, maxTrials=9)
+    world = SearchWorld(search=grid, algorithm={"name": "grid"}, maxTrials=9)
     world.baseline()
     for number in (1, 2):
         world.run(f"x-trial-{number}", 0.1)
@@ -393,7 +393,7 @@ def test_a_grid_ends_with_its_last_combination() -> None:
 
 
 def test_cmaes_says_what_it_waits_for() -> None:
-    world = World(algorithm={"name": "cmaes"}, maxTrials=20, parallelTrials=6)
+    world = SearchWorld(algorithm={"name": "cmaes"}, maxTrials=20, parallelTrials=6)
     world.baseline()
     world.settle()
     assert len(world.dinojobs) == 7
@@ -408,7 +408,7 @@ def test_cmaes_says_what_it_waits_for() -> None:
 
 
 def test_500_trials_fit_in_the_status() -> None:
-    world = World(maxTrials=500)
+    world = SearchWorld(maxTrials=500)
     drawn = {f"train.optim.a_parameter_{n}": 0.0001234 for n in range(6)}
     times = {"started": world.stamp(), "ended": world.stamp(), "gpu_seconds": 12345}
     more = {"parameters": drawn, "curve": (0.1234,) * 200, **times}
@@ -429,7 +429,7 @@ def test_500_trials_fit_in_the_status() -> None:
 
 
 def test_the_report_of_500_trials_fits_in_a_configmap() -> None:
-    world = World(maxTrials=500)
+    world = SearchWorld(maxTrials=500)
     row = {"name": "n" * 60, "state": "Succeeded", "parameters": {"p" * 600: 1.5}, "mAP50": 0.5}
     known = {"parameters": {"p" * 500: 1.0}, "mAP50": 0.5}
     curve = [0.1234] * 200
@@ -456,7 +456,7 @@ def test_a_draw_that_somebody_edited_counts_as_none(text: str) -> None:
 @pytest.mark.parametrize("choice", [{}, [1], None])
 def test_a_choice_that_is_no_value_is_refused_in_our_own_words(choice: object) -> None:
     """The API server lets any choice in: values of several types have no schema there."""
-    world = World(search=[DROPOUT, {"path": "model.aux_loss", "choices": [True, choice]}])
+    world = SearchWorld(search=[DROPOUT, {"path": "model.aux_loss", "choices": [True, choice]}])
     world.settle()
     assert world.says("Failed") == (
         "True",

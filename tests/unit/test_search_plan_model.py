@@ -1,10 +1,11 @@
 """Hypothesis against the plan of a search: whatever happens in whatever order, it ends right.
 
 An adversary kills the operator between any two writes, makes it plan from what it saw long ago,
-ends trials in any order, deletes and holds them, and edits the numbers of trials. `World` refuses
-two DinoJobs of one number, more than parallelTrials, a number beyond maxTrials, a trial after the
-end, and other parameters for a trial that is made again. When the adversary stops, the search ends,
-each draw is what seed, number and the results that it knew make of it, and nothing is written.
+ends trials in any order, deletes and holds them, and edits the numbers of trials. `SearchWorld`
+refuses two DinoJobs of one number, more than parallelTrials, a number beyond maxTrials, a trial
+after the end, and other parameters for a trial that is made again. When the adversary stops, the
+search ends, each draw is what seed, number and the results that it knew make of it, and nothing is
+written.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from dino_operator.plan.search.trials.outcomes import of_row
 from dino_operator.plan.search.trials.trial import MAY_WIN
 from tests.unit.model_runs import PARTS, run_episodes
 from tests.unit.search_builders import DROPOUT, LR, a_space
-from tests.unit.search_world import Crash, World
+from tests.unit.search_world import Crash, SearchWorld
 
 SPACE = [LR, DROPOUT]
 PRUNINGS = [
@@ -36,7 +37,7 @@ PRUNINGS = [
 SCORES = st.integers(1, 9).map(lambda tenth: tenth / 10)
 
 
-class Adversary(RuleBasedStateMachine):
+class SearchAdversary(RuleBasedStateMachine):
     """One DinoAutoML named x, its trials, and an operator that is often interrupted."""
 
     @initialize(
@@ -50,7 +51,7 @@ class Adversary(RuleBasedStateMachine):
         self, name: str, parallel: int, pruning: dict, goal: float | None, checked: bool
     ) -> None:
         self.algorithm = {"name": name, "seed": 5, "startupTrials": 2}
-        self.world = World(
+        self.world = SearchWorld(
             search=SPACE,
             algorithm=self.algorithm,
             pruning=pruning,
@@ -192,4 +193,4 @@ class Adversary(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_whatever_happens_it_ends_right(part: int) -> None:
-    run_episodes(Adversary, part, 0.2)
+    run_episodes(SearchAdversary, part, 0.2)

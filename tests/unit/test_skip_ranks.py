@@ -13,15 +13,9 @@ from dino_trainer.actions import train
 from dino_trainer.data import skipping
 from dino_trainer.data.splits import load_data
 from tests.unit.ranks import World, in_ranks
-from tests.unit.training_builders import Recorder, a_context, spec_for
+from tests.unit.training_builders import Recorder, a_context, damage, spec_for
 
 KEY = "dataset.skip_unreadable"
-
-
-def damage(folder: Path, *names: str) -> None:
-    for name in names:
-        path = folder / "images" / name
-        path.write_bytes(f"no {name}".encode().ljust(path.stat().st_size))
 
 
 def read_as_rank(

@@ -36,15 +36,17 @@ from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.quantize import engine_calibration
 from tests.unit.coco_builders import pack
 from tests.unit.html_page import Page
-from tests.unit.preflight_lab import Lab, Side, check, encoded, lab, picture
+from tests.unit.preflight_lab import Lab, Side, check, counted_looks, encoded, lab, picture
 from tests.unit.test_evaluate_action import painted, written
+from tests.unit.test_export_action import spec_of as export_spec
 from tests.unit.test_preflight_actions import given
-from tests.unit.test_quantize_action import Lab as Quantization
+from tests.unit.test_quantize_action import Quantization
 from tests.unit.training_builders import (
     SIZE,
     Recorder,
     a_context,
     a_dataset,
+    damage,
     interrupted,
     latest,
     load_folder,
@@ -55,13 +57,6 @@ from tests.unit.training_builders import (
 
 __all__ = ["lab"]
 KEY = "dataset.skip_unreadable"
-
-
-def damage(folder: Path, *names: str) -> None:
-    """What is there instead has the same size as before, as a block of a bad disk would."""
-    for name in names:
-        path = folder / "images" / name
-        path.write_bytes(f"no {name}".encode().ljust(path.stat().st_size))
 
 
 def staged(folder: Path) -> StagedSource:
@@ -395,14 +390,7 @@ def test_what_is_wrong_with_images_that_remain_is_told(lab: Lab) -> None:
 
 
 def test_every_image_is_decoded_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked: list[int] = []
-    original = image_facts.look_at_all
-
-    def watched(looks: Any, *rest: Any) -> Any:
-        looked.append(len(looks))
-        return original(looks, *rest)
-
-    monkeypatch.setattr(image_facts, "look_at_all", watched)
+    looked = counted_looks(monkeypatch)
     damage(lab.train.folder, "1.jpg")
     assert lab.run(f"{KEY}=0.2") == 0
     assert looked == [6, 3]
@@ -583,11 +571,6 @@ def test_an_evaluation_says_it_wherever_its_numbers_are(
         assert f"{name} (it is a text)" in shown
         assert {"name": name, "why": "it is a text"} in told["data"]["skipped"]
         assert {"name": name, "why": "it is a text"} in kept["sources"][0]["skipped"]
-
-
-def export_spec(folder: Path, *overrides: str) -> ExperimentSpec:
-    given = {"results_dir": str(folder / "results"), "dataset": {"workers": 0}}
-    return load(given, overrides, Action.EXPORT)[0]
 
 
 def test_a_gate_says_what_it_goes_without(tmp_path: Path) -> None:

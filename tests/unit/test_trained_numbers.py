@@ -36,13 +36,6 @@ Document = dict[str, Any]
 Change = Callable[[Document], None]
 
 
-class Hearer(Recorder):
-    """A reporter of an evaluation."""
-
-    def tested(self, metrics: Metrics) -> None:
-        """The metrics are in the result, too."""
-
-
 @dataclass(frozen=True)
 class Scored:
     """What an evaluation leaves."""
@@ -51,7 +44,7 @@ class Scored:
     predictions: list[dict[str, Any]]
 
 
-class Lab:
+class TrainedDetector:
     """A detector that was trained for a few steps, and the file that it is scored on."""
 
     def __init__(self, folder: Path) -> None:
@@ -100,7 +93,7 @@ class Lab:
             "evaluate": {"checkpoint": str(self.checkpoint), "num_gpus": 0},
         }
         spec = load(content, overrides, Action.EVALUATE)[0]
-        result = evaluate.run(spec, a_context(spec, Hearer(), action=Action.EVALUATE))
+        result = evaluate.run(spec, a_context(spec, Recorder(), action=Action.EVALUATE))
         said = (results / "evaluate" / PREDICTIONS_FILE).read_text()
         return Scored(result, json.loads(said))
 
@@ -122,8 +115,8 @@ class Lab:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return Lab(tmp_path_factory.mktemp("numbers"))
+def lab(tmp_path_factory: pytest.TempPathFactory) -> TrainedDetector:
+    return TrainedDetector(tmp_path_factory.mktemp("numbers"))
 
 
 def pycocotools(document: Document, found: Scored, most: int = 100) -> COCOeval:
@@ -221,7 +214,7 @@ SAME: dict[str, Change] = {
 }
 
 
-def test_the_detector_has_learnt_something(lab: Lab) -> None:
+def test_the_detector_has_learnt_something(lab: TrainedDetector) -> None:
     """Equal zeros would show nothing."""
     assert lab.plain.result.metrics.mAP > 0.02
     assert lab.plain.result.metrics.AR100 > 0.1
@@ -230,7 +223,7 @@ def test_the_detector_has_learnt_something(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("name", SAME)
-def test_an_evaluation_of_the_same_boxes_says_the_same(lab: Lab, name: str) -> None:
+def test_an_evaluation_of_the_same_boxes_says_the_same(lab: TrainedDetector, name: str) -> None:
     scored = lab.evaluate("same", SAME[name])
     assert scored.result.metrics == lab.plain.result.metrics
     _, document = lab.file("same", SAME[name])
@@ -275,7 +268,9 @@ OTHER: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("name", OTHER)
-def test_an_evaluation_of_other_boxes_says_what_pycocotools_says(lab: Lab, name: str) -> None:
+def test_an_evaluation_of_other_boxes_says_what_pycocotools_says(
+    lab: TrainedDetector, name: str
+) -> None:
     scored = lab.evaluate("other", OTHER[name])
     _, document = lab.file("other", OTHER[name])
     stats = pycocotools(document, scored).stats
@@ -283,7 +278,7 @@ def test_an_evaluation_of_other_boxes_says_what_pycocotools_says(lab: Lab, name:
     assert scored.result.metrics != lab.plain.result.metrics
 
 
-def test_more_than_100_objects_of_a_class_in_an_image(lab: Lab) -> None:
+def test_more_than_100_objects_of_a_class_in_an_image(lab: TrainedDetector) -> None:
     """What it found in the first image is the truth there: by 100 detections not all is found."""
     first = lab.document["images"][0]["id"]
     rows = [row for row in lab.plain.predictions if row["image_id"] == first]
@@ -346,7 +341,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_scored_ends_in_its_sentence(lab: Lab, name: str) -> None:
+def test_what_cannot_be_scored_ends_in_its_sentence(lab: TrainedDetector, name: str) -> None:
     change, sentence = REFUSED[name]
     for refused in (lab.evaluate, lab.validate):
         with pytest.raises(TrainerError, match=sentence) as why:
@@ -368,14 +363,14 @@ VALIDATED = (
 
 
 @pytest.fixture(scope="module")
-def validated(lab: Lab) -> Metrics:
+def validated(lab: TrainedDetector) -> Metrics:
     """Of the plain file."""
     return lab.validate("plain", lambda document: None)
 
 
 @pytest.mark.parametrize("name", VALIDATED)
 def test_a_validation_of_the_same_boxes_says_the_same(
-    lab: Lab, validated: Metrics, name: str
+    lab: TrainedDetector, validated: Metrics, name: str
 ) -> None:
     assert validated.mAP > 0
     assert lab.validate(name.replace(" ", "-"), SAME[name]) == validated

@@ -34,15 +34,8 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.s3 import S3Store
 from dino_trainer.storage.store import StoreEntry
-from tests.unit.coco_builders import a_folder, an_archive, jpeg, pack
+from tests.unit.coco_builders import Source, a_folder, an_archive, jpeg, pack
 from tests.unit.s3_server import BUCKET, S3Server
-
-
-class Source:
-    """What a spec's data source looks like."""
-
-    def __init__(self, image_dir: str, json_file: str) -> None:
-        self.image_dir, self.json_file = image_dir, json_file
 
 
 def quiet(_: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,8 @@ from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource, stage
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.opening import open_store
-from tests.unit.coco_builders import a_folder, an_archive, jpeg
+from tests.unit.coco_builders import Source, a_folder, an_archive, jpeg
 from tests.unit.s3_server import BUCKET, S3Server
-
-
-@dataclass
-class Source:
-    """What a spec's data source looks like."""
-
-    image_dir: str
-    json_file: str
 
 
 class Bucket:

@@ -14,20 +14,19 @@ from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS
 from dino_trainer.train.optim import build_optimizer, take_over
 from tests.unit.training_builders import (
+    Killed,
     Recorder,
     a_dataset,
     assert_same,
     interrupted,
+    killed_at,
     latest,
     run,
+    spec,
     spec_for,
 )
 
-
-@pytest.fixture
-def spec(tmp_path: Path) -> ExperimentSpec:
-    """8 steps: 2 epochs of 4."""
-    return spec_for(tmp_path)
+__all__ = ["spec"]
 
 
 @pytest.mark.parametrize("at", [1, 4, 6])
@@ -74,19 +73,11 @@ def test_the_checkpoints_spec_is_parsed_once(
 
 def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path: Path) -> None:
     """A kill leaves what the last interval saved; the steps since are done again, equally."""
-
-    class Killed(BaseException):
-        pass
-
-    def kill(step: int) -> None:
-        if step == 7:
-            raise Killed
-
     run(spec_for(tmp_path, "results_dir=" + str(tmp_path / "straight")))
     interval = ("train.checkpoint_interval=3", "train.checkpoint_interval_unit=step")
     spec = spec_for(tmp_path, "results_dir=" + str(tmp_path / "broken"), *interval)
     with pytest.raises(Killed):
-        run(spec, Recorder(kill))
+        run(spec, killed_at(7))
     assert latest(spec)["step"] == 6
     recorder = Recorder()
     run(spec, recorder)

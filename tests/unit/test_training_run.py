@@ -14,13 +14,9 @@ from dino_api.experiment import ExperimentSpec
 from dino_trainer.errors import TrainerError, failure_of
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST
-from tests.unit.training_builders import Recorder, interrupted, latest, run, spec_for
+from tests.unit.training_builders import Recorder, interrupted, latest, run, spec, spec_for
 
-
-@pytest.fixture
-def spec(tmp_path: Path) -> ExperimentSpec:
-    """8 steps: 2 epochs of 4."""
-    return spec_for(tmp_path)
+__all__ = ["spec"]
 
 
 def test_a_run_from_start_to_end(spec: ExperimentSpec) -> None:

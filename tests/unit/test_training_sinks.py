@@ -21,7 +21,16 @@ from dino_trainer.recorders.sinks import recorded
 from dino_trainer.recorders.tensorboard_sink import TensorBoardSink
 from dino_trainer.report.meter import LossParts
 from tests.patience import LONG
-from tests.unit.training_builders import Recorder, a_context, interrupted, latest, run, spec_for
+from tests.unit.training_builders import (
+    Killed,
+    Recorder,
+    a_context,
+    interrupted,
+    killed_at,
+    latest,
+    run,
+    spec_for,
+)
 
 TAUGHT = LossParts(shares={"detection": 1.25, "encoder": 0.25})
 
@@ -41,17 +50,9 @@ def scalars(spec: ExperimentSpec, tag: str) -> dict[int, float]:
 
 def test_tensorboard_shows_a_training_once(tmp_path: Path) -> None:
     """Six steps, of which the last two are lost with the process, then a second attempt."""
-
-    class Killed(BaseException):
-        pass
-
-    def kill(step: int) -> None:
-        if step == 6:
-            raise Killed
-
     spec = spec_for(tmp_path)
     with pytest.raises(Killed):
-        run(spec, Recorder(kill))
+        run(spec, killed_at(6))
     assert latest(spec)["step"] == 4
     second = Recorder()
     run(spec, second)

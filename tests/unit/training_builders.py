@@ -69,6 +69,13 @@ def load_folder(folder: Path) -> CocoDataset:
     return load_coco([StagedSource(images, annotations, "digest")])
 
 
+def damage(folder: Path, *names: str) -> None:
+    """What is there instead has the same size as before, as a block of a bad disk would."""
+    for name in names:
+        path = folder / "images" / name
+        path.write_bytes(f"no {name}".encode().ljust(path.stat().st_size))
+
+
 def source(folder: Path) -> dict[str, str]:
     """The folder as an entry of a spec's data sources."""
     return {"image_dir": str(folder / "images"), "json_file": str(folder / "annotations.json")}
@@ -135,11 +142,28 @@ class Recorder:
     def validated(self, epoch: int, metrics: Metrics, best: bool) -> None:
         self.validations.append((epoch, metrics, best))
 
+    def tested(self, metrics: Metrics) -> None:
+        self.events.append(f"mAP {metrics.mAP}")
+
     def event(self, message: str, status: str = "RUNNING") -> None:
         self.events.append(message)
 
     def say(self, text: str) -> None:
         self.events.append(text)
+
+
+class Killed(BaseException):
+    """The process ends here, and nothing in it hears of that."""
+
+
+def killed_at(step: int) -> Recorder:
+    """Ends the training that reports to it after this step."""
+
+    def kill(number: int) -> None:
+        if number == step:
+            raise Killed
+
+    return Recorder(kill)
 
 
 def a_context(
@@ -167,6 +191,12 @@ def spec_for(folder: Path, *overrides: str) -> ExperimentSpec:
         a_dataset(folder / "train", 8, seed=0)
         a_dataset(folder / "val", 4, seed=1)
     return a_spec(folder / "train", folder / "val", *overrides)
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> ExperimentSpec:
+    """8 steps: 2 epochs of 4."""
+    return spec_for(tmp_path)
 
 
 def run(spec: ExperimentSpec, recorder: Recorder | None = None) -> Result:
