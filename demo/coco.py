@@ -38,7 +38,7 @@ class CocoBox:
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture and what is in it."""
+    """One image and what is in it."""
 
     file_name: str
     picture: Image.Image

@@ -31,7 +31,7 @@ def for_bucket(manifest: Manifest, bucket: str) -> Manifest:
 
 
 def for_data(images: int) -> Manifest:
-    """The digits' recipe for a user's pictures: its own name and places, epochs for about STEPS
+    """The digits' recipe for a user's images: its own name and places, epochs for about STEPS
     steps, flips allowed.
     """
     manifest = copy.deepcopy(example())

@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {folder} cannot be written: {error}", file=sys.stderr)
         return 1
-    print(f"{path} trains on the pictures beside it: dino preflight -e {path}")
+    print(f"{path} trains on the images beside it: dino preflight -e {path}")
     return 0
 
 

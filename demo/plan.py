@@ -24,7 +24,7 @@ DEV_HOME = Path(
     os.environ.get("DINO_DEVCLUSTER_HOME") or Path.home() / ".cache" / "dino-devcluster"
 ).expanduser()
 NEEDED = {
-    "DINO_OPERATOR_IMAGE": "the operator's image, pushed where your cluster pulls from",
+    "DINO_OPERATOR_IMAGE": "the operator's container image, pushed where your cluster pulls from",
     "DINO_TRAINER_IMAGE": "the trainer's image, likewise (README: how to build both)",
     "DINO_S3_ENDPOINT": "the S3 server's URL, for this machine and for pods; `aws` for Amazon S3",
     "DINO_S3_BUCKET": "a bucket that the demo may write to, below digits/ and results/",
@@ -182,7 +182,7 @@ def current(
 
 
 def data_does(data: Path | None) -> str:
-    return f"your pictures in {data}" if data else "400 + 100 pictures of handwritten digits"
+    return f"your images in {data}" if data else "400 + 100 images of handwritten digits"
 
 
 def training(stages: list[DemoStage]) -> DemoStage:

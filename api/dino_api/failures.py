@@ -114,14 +114,14 @@ TABLE: tuple[FailureRule, ...] = (
         FailureReason.NO_GPU,
         "never",
         "Check the node's driver, set spec.podTemplate.runtimeClassName: nvidia where the cluster "
-        "needs it, use a trainer image built with CUDA, or set spec.resources.gpus: 0.",
+        "needs it, use a container image with CUDA, or set spec.resources.gpus: 0.",
         fails_every_trial=True,
     ),
     FailureRule(
         79,
         FailureReason.NO_TENSORRT,
         "never",
-        "Use an image that was built with TensorRT (build argument TENSORRT, see "
+        "Use a container image that was built with TensorRT (build argument TENSORRT, see "
         "trainer_image/Dockerfile): Helm value tensorrt.image.",
     ),
     FailureRule(
@@ -162,7 +162,8 @@ TABLE: tuple[FailureRule, ...] = (
         None,
         FailureReason.IMAGE_PULL_FAILED,
         "never",
-        "Check the image name in the operator's Helm values and spec.podTemplate.imagePullSecrets.",
+        "Check the name of the container image in the operator's Helm values, and "
+        "spec.podTemplate.imagePullSecrets.",
         fails_every_trial=True,
     ),
     FailureRule(

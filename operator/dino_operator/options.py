@@ -185,13 +185,16 @@ _DEFAULTS: dict[str, object] = {
 
 SETTINGS: Sequence[Setting] = (
     Setting(
-        "trainer_image", "--trainer-image", "DINO_TRAINER_IMAGE", "image of the trainer's pods"
+        "trainer_image",
+        "--trainer-image",
+        "DINO_TRAINER_IMAGE",
+        "container image of the trainer's pods",
     ),
     Setting(
         "tensorrt_image",
         "--tensorrt-image",
         "DINO_TENSORRT_IMAGE",
-        "the same with TensorRT, for pods that build or run an engine; none: the trainer's",
+        "the same with TensorRT, for pods that build or run a TensorRT engine; none: the trainer's",
     ),
     Setting(
         "image_pull_policy",
@@ -231,7 +234,7 @@ SETTINGS: Sequence[Setting] = (
         "pull_secrets",
         "--trainer-pull-secrets",
         "DINO_TRAINER_PULL_SECRETS",
-        "secrets, in each job's namespace, that the trainer's image is pulled with; with commas",
+        "secrets, in each job's namespace, that the container image is pulled with; with commas",
         words,
     ),
     Setting(

@@ -24,7 +24,7 @@ _Arrays = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Detection:
-    """One object. box: left, top, right and bottom in pixels of the picture, upright."""
+    """One object. box: left, top, right and bottom in pixels of the image, upright."""
 
     name: str
     score: float
@@ -35,7 +35,7 @@ class Detection:
 class Detector:
     """An opened file; `detect` may be called from several threads.
 
-    class_names: by label, "" for labels that stand for nothing. size: (height, width) that pictures
+    class_names: by label, "" for labels that stand for nothing. size: (height, width) that images
     are resized to.
     """
 
@@ -48,7 +48,7 @@ class Detector:
         cls, path: str | Path, providers: Sequence[str] | None = None, *, threads: int = 0
     ) -> Detector:
         """Opens a file. providers: those of ONNX Runtime; by default the GPU's where there is one.
-        threads: for one picture; 0: as many as the machine has cores, also where a container may
+        threads: for one image; 0: as many as the machine has cores, also where a container may
         use fewer.
 
         Raises:
@@ -67,7 +67,7 @@ class Detector:
         return cls(session, about)
 
     def detect(self, picture: Picture, threshold: float = 0.5) -> list[Detection]:
-        """The objects of a picture whose score is at least `threshold`, best first.
+        """The objects of an image whose score is at least `threshold`, best first.
 
         picture: a file, a Pillow image, or uint8[height, width, 3] in RGB. Classes without a name
         are left out.
@@ -90,7 +90,7 @@ class Detector:
         ]
 
     def _chosen(self, inputs: NDArray[np.generic]) -> _Arrays:
-        """The best pairs of query and class; boxes in shares of the picture."""
+        """The best pairs of query and class; boxes in shares of the image."""
         logits, boxes = (each[0] for each in self._session.run(RAW_OUTPUTS, {INPUT: inputs}))
         scores = 1 / (1 + np.exp(-logits.astype(np.float32)))
         best = np.argsort(-scores, axis=None, kind="stable")[: self._about.select]
@@ -119,7 +119,7 @@ def _check_graph(
         raise NotADetector(f"{path} has the graph {graph}, and says {other}.")
     size = session.get_inputs()[0].shape[2:]
     if size != list(about.size):
-        raise NotADetector(f"{path} takes pictures of {_by(size)}, and says {_by(about.size)}.")
+        raise NotADetector(f"{path} takes images of {_by(size)}, and says {_by(about.size)}.")
     classes, named = session.get_outputs()[0].shape[2:], len(about.class_names)
     if not about.end_to_end and classes != [named]:
         raise NotADetector(f"{path} tells {_by(classes)} classes, and names {named}.")

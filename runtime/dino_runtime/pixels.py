@@ -1,4 +1,4 @@
-"""From a picture to what the graph is given, as the trainer prepares it."""
+"""From an image to what the graph is given, as the trainer prepares it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Picture = str | Path | Image.Image | NDArray[np.uint8]
 def upright(picture: Picture) -> Image.Image:
     """8-bit RGB as viewers show it: turned by its EXIF, 16 bits cut to the upper eight.
 
-    An array is uint8[height, width, 3] in RGB. Raises OSError for a file that is no picture, and
+    An array is uint8[height, width, 3] in RGB. Raises OSError for a file that is no image, and
     Pillow's DecompressionBombError for one that says to be far too large.
     """
     if isinstance(picture, np.ndarray):

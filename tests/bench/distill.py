@@ -36,7 +36,7 @@ def measure(folder: Path) -> Bench:
         target="more in every pair",
         note=(
             f"Mean of {len(SEEDS)} seeds after {EPOCHS * 8} steps on 32 scenes of handwritten "
-            "digits; peer: the same student, pictures and steps without its teacher."
+            "digits; peer: the same student, images and steps without its teacher."
         ),
         parts={"teacher": taught, "alone": alone, "beside": beside},
     )

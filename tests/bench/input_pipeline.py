@@ -165,7 +165,7 @@ def measure(into: Path) -> Bench:
         better="more",
         note=f"{words}, shorter side 480 to 800, a DataLoader with one worker: ours ends in padded "
         "uint8 batches with masks, torchvision's detection recipe (multiscale, v2 on tensors) in "
-        "float pictures. Parts of two numbers are [ours, peer].",
+        "float images. Parts of two numbers are [ours, peer].",
         parts=parts,
     )
 

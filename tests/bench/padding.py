@@ -62,8 +62,8 @@ def measure() -> Bench:
         "%",
         machine(),
         target="<= 7 %",
-        note=f"{POOL} pictures of a COCO-like size mix, published augmentation: planned sizes "
-        "padded to multiples of 32, against the same pictures as they are shuffled. Parts are "
+        note=f"{POOL} images of a COCO-like size mix, published augmentation: planned sizes "
+        "padded to multiples of 32, against the same images as they are shuffled. Parts are "
         "[ours, peer].",
         parts=parts,
     )

@@ -265,7 +265,7 @@ def test_another_graph_under_the_metadata_is_refused(made: Exported, tmp_path: P
     other = tmp_path / "other.onnx"
     for key, value, differs in (
         ("class_names", '["a"]', f"tells {len(NAMES)} classes, and names 1."),
-        ("input_size", "[32, 32]", "takes pictures of 64x96, and says 32x32."),
+        ("input_size", "[32, 32]", "takes images of 64x96, and says 32x32."),
         (
             "variant",
             '"end_to_end"',

@@ -274,7 +274,7 @@ def test_gates_are_as_narrow_as_the_precision_allows() -> None:
 
     assert [closed("FP32", m, 0.0) for m in (0.995, 0.985)] == [False, True]
     assert [closed("FP16", m, 0.004) for m in (0.92, 0.88)] == [False, True]
-    assert [closed("FP16", m, None) for m in (0.8, 0.4)] == [False, True]  # random pictures
+    assert [closed("FP16", m, None) for m in (0.8, 0.4)] == [False, True]  # random images
     assert [closed("INT8", 0.5, loss) for loss in (0.004, 0.006)] == [False, True]
     assert not closed("INT8", 0.5, -0.1)  # better than what it was made from
 
@@ -375,4 +375,4 @@ def test_the_guide_says_what_each_precision_may_lose() -> None:
         assert f"{data_type} {limits.max_loss:g}" in row
         least = limits.least_matched
         assert (f"{data_type} {100 * least:g} %" if least else f"{data_type} any") in row
-    assert f"on random pictures {100 * (engine_gate.ON_RANDOM['FP16'] or 0):g} %" in row
+    assert f"on random images {100 * (engine_gate.ON_RANDOM['FP16'] or 0):g} %" in row

@@ -144,8 +144,8 @@ CASES = {
         a_workload(Evicted=(True, "PodsReadyTimeout", "Exceeded the PodsReady timeout team/x")),
         "EvictedFromQueue",
         "Kueue took the place in queue lab back (PodsReadyTimeout: Exceeded the PodsReady timeout "
-        "team/x); the Job waits there again. Remedy: see why its pods were not ready in time (an "
-        "image, a node), or have Kueue's waitForPodsReady.timeout raised.",
+        "team/x); the Job waits there again. Remedy: see why its pods were not ready in time (a "
+        "container image, a node), or have Kueue's waitForPodsReady.timeout raised.",
     ),
     "deactivated by a person": (
         pending("The workload is deactivated", active=False),
@@ -178,8 +178,8 @@ CASES = {
         ),
         "WorkloadDeactivated",
         "Kueue does not start the Job again: The workload is deactivated due to exceeding the "
-        "maximum number of re-queuing retries. Remedy: see why its pods were not ready in time (an "
-        f"image, a node); {AGAIN}",
+        "maximum number of re-queuing retries. Remedy: see why its pods were not ready in time (a "
+        f"container image, a node); {AGAIN}",
     ),
     "it was admitted, and Kueue has not started it yet": (
         a_workload(

@@ -90,7 +90,7 @@ FAULTS = [
     (Action.QUANTIZE, extra_category, "class-unknown", "test 3 'dash' (the model has 3 classes)"),
     (Action.INFERENCE, classmap("a\nb\nc\nd\n"), "classmap-unusable", "has 4 lines"),
     (Action.INFERENCE, classmap(""), "classmap-unusable", "holds no names"),
-    (Action.INFERENCE, no_pictures, "pictures-absent", "holds no image"),
+    (Action.INFERENCE, no_pictures, "images-absent", "holds no image"),
     (Action.INFERENCE, lambda lab: (lab.folder / "classes.txt").unlink(), "source-missing",
      "classes.txt"),
 ]  # fmt: skip
@@ -112,8 +112,8 @@ def test_every_rule_about_models_is_tested_here() -> None:
     tested = {rule for _, _, rule, _ in FAULTS} | {
         "calibration-few",
         "class-names-differ",  # test_given_model.py
-        "pictures-left-out",
-        "pictures-lost",
+        "images-left-out",
+        "images-lost",
     }
     assert {rule.id for rule in MODEL_RULES} <= tested
 
@@ -124,9 +124,9 @@ def test_files_that_inference_leaves_out_are_counted_and_named(lab: Lab) -> None
     lab.train.put("scan.tif", encoded(picture(9), "TIFF"))
     (lab.train.folder / "images" / "gone.jpg").symlink_to("nowhere.jpg")
     assert check(lab, Action.INFERENCE) == 0
-    lost = lab.findings["pictures-lost"]
+    lost = lab.findings["images-lost"]
     assert (lost["count"], lost["examples"]) == (1, ["gone.jpg"])
-    finding = lab.findings["pictures-left-out"]
+    finding = lab.findings["images-left-out"]
     assert (finding["count"], finding["examples"]) == (1, ["photo.heic"])
     assert lab.reported.dataset is not None
     assert lab.reported.dataset.images == 7

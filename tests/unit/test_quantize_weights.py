@@ -242,7 +242,7 @@ def test_without_any_data_the_file_is_made_and_it_is_said_that_no_map_is_known(
     result = lab.run("dataset.test_data_sources=null")
     assert result.comparison.loss is None
     assert "on 8 images: no mAP, for want of test data" in result.note
-    assert any("random pictures" in event for event in lab.recorder.events)
+    assert any("random images" in event for event in lab.recorder.events)
 
 
 def test_damaged_codes_are_a_sentence(lab: WeightQuantization, tmp_path: Path) -> None:

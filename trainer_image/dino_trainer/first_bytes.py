@@ -1,6 +1,6 @@
 """What a file is by its first bytes, where it is not what was asked for.
 
-One table for checkpoints, archives and pictures alike. What to do about it depends on what was
+One table for checkpoints, archives and images alike. What to do about it depends on what was
 asked for: each reader has remedies of its own.
 """
 
@@ -56,7 +56,7 @@ COMPRESSED = (
     Signature.RAR,
 )
 TEXTS = (Signature.JSON, Signature.TEXT)
-"""What is known by its characters alone; some formats of pictures are text, too."""
+"""What is known by its characters alone; some formats of images are text, too."""
 
 _BEGINNINGS: tuple[tuple[bytes, Signature], ...] = (
     (b"version https://git-lfs", Signature.LFS),

@@ -75,7 +75,7 @@ class Algorithm(Camel):
 
 
 class Pruning(Camel):
-    """Which trials are stopped early; the embedded engine only."""
+    """Which trials are stopped early; the embedded search engine only."""
 
     name: Literal["median", "successiveHalving", "none"] = Field(
         "median",

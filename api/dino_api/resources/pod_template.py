@@ -104,7 +104,7 @@ class PodTemplate(Camel):
         default_factory=list, max_length=64, description="Environment variables of the trainer."
     )
     image_pull_secrets: list[SecretName] = Field(
-        default_factory=list, max_length=16, description="Secrets to pull the image with."
+        default_factory=list, max_length=16, description="Secrets to pull the container image with."
     )
     runtime_class_name: str | None = Field(
         None, max_length=253, description="RuntimeClass, such as nvidia."

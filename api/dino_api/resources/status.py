@@ -112,7 +112,7 @@ class DinoJobStatus(Camel):
     spec_digest: str | None = Field(
         None, max_length=128, description="Digest of the resolved experiment spec."
     )
-    image: str | None = Field(None, max_length=URI, description="Image of the trainer.")
+    image: str | None = Field(None, max_length=URI, description="Container image of the trainer.")
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of that type, or None."""

@@ -110,7 +110,7 @@ def _write(
     )
     if not info.spec.dataset.augmentation.fixed_size:
         context.reporter.event(
-            f"Warning: pictures are resized to {size[1]}x{size[0]}, without keeping their aspect "
+            f"Warning: images are resized to {size[1]}x{size[0]}, without keeping their aspect "
             "ratio as the validations of the training did: the mAP may differ from theirs."
         )
     model = reference.model

@@ -205,7 +205,7 @@ def _failed(
     spec: ExperimentSpec,
     context: RunContext,
 ) -> TrainerError:
-    """The closed gate; the comparison is published."""
+    """The gate that failed; the comparison is published."""
     content = {"comparison": comparison.to_dict(), "comparedOn": compared_on, "problems": problems}
     artifact = context.output.publish_text(COMPARISON_FILE, json.dumps(content, indent=2) + "\n")
     return TrainerError(

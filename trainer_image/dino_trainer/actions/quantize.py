@@ -78,8 +78,8 @@ class QuantizationTask:
 class QuantizedFile:
     """A file that was compared with the one it was made from.
 
-    summary: what it costs and gains. remedy: where its gate does not hold. page: report.html for a
-    verdict, and for whether the gate held.
+    summary: what it costs and gains. remedy: where its gate fails. page: report.html for a
+    verdict, and for whether the gate passed.
     """
 
     file: ModelFile

@@ -58,7 +58,7 @@ a smallest spec.yaml (the file itself says what model it is):
 
 _EVALUATE_RESULTS = """\
 results, in <results_dir>/evaluate/:
-  report.html             curves, classes, confusions, the worst images with their pictures
+  report.html             curves, classes, confusions, the worst images with their boxes
   metrics.json            the twelve COCO statistics, and those of every class
   predictions.json        all detections in COCO's form
 """
@@ -81,7 +81,7 @@ results, in <results_dir>/inference/:
   labels/                 a KITTI file for each image; labels.tar.gz where results go to S3
   images_annotated/       the images with boxes drawn; images_annotated.tar.gz there
   predictions.json        all detections in COCO's form
-  report.html             counts, and a selection of the pictures
+  report.html             counts, and a selection of the drawn images
 An image that cannot be read is named and left out; the run fails only where none can be.
 """
 

@@ -1,4 +1,4 @@
-"""The size of a batch: what its pictures are padded to, on the right and below."""
+"""The size of a batch: what its images are padded to, on the right and below."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from dino_trainer.data.sizes import MULTIPLE
 
 @dataclass(frozen=True)
 class Canvas:
-    """How pictures of a batch are padded.
+    """How images of a batch are padded.
 
     at_least: (short, long) side that every batch is padded to, or None.
     multiple: a batch's height and width are multiples of this.
@@ -20,7 +20,7 @@ class Canvas:
     multiple: int = 1
 
     def each(self, sizes: np.ndarray) -> np.ndarray:
-        """(height, width) of batches of one picture each, int[n, 2]."""
+        """(height, width) of batches of one image each, int[n, 2]."""
         if self.at_least is not None:
             short, long = self.at_least
             upright = sizes[:, :1] > sizes[:, 1:]
@@ -28,7 +28,7 @@ class Canvas:
         return -(-sizes // self.multiple) * self.multiple
 
     def together(self, sizes: np.ndarray, batch: int) -> np.ndarray:
-        """The sizes of batches of `batch` pictures in a row, the last one with what is left."""
+        """The sizes of batches of `batch` images in a row, the last one with what is left."""
         starts = np.arange(0, len(sizes), batch)
         return np.maximum.reduceat(self.each(sizes), starts, axis=0)
 
@@ -43,7 +43,7 @@ def train_canvas(config: AugmentationConfig) -> Canvas:
 
 
 def eval_canvas(config: AugmentationConfig) -> Canvas:
-    """TAO's fixed padding unless all pictures have one size anyway."""
+    """TAO's fixed padding unless all images have one size anyway."""
     if not config.fixed_padding or config.fixed_size is not None:
         return Canvas()
     short = max(*config.scales, config.test_random_resize)

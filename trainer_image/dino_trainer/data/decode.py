@@ -1,4 +1,4 @@
-"""The one place where pictures are decoded, and where whatever a decoder raises gets a name.
+"""The one place where images are decoded, and where whatever a decoder raises gets a name.
 
 Preflight, training, evaluation, calibration and inference read through `open_image`, so that all
 of them read the same files, and refuse the same ones in the same words.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from PIL.TiffImagePlugin import TiffImageFile
 
 # What files of a format may end in. Files are told apart by content; without annotations, the
-# ending decides whether a file is a picture at all.
+# ending decides whether a file is an image at all.
 IMAGE_FORMATS = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".jif": "JPEG",
     ".mpo": "JPEG", ".png": "PNG", ".apng": "PNG", ".bmp": "BMP", ".dib": "BMP", ".gif": "GIF",
@@ -59,7 +59,7 @@ _LONGEST = 200
 
 
 class UnreadableImage(TrainerError):
-    """InvalidDataset for one picture. why: a few words without its name."""
+    """InvalidDataset for one image. why: a few words without its name."""
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(
@@ -75,7 +75,7 @@ class UnreadableImage(TrainerError):
 
 @dataclass
 class EncodedPicture:
-    """A picture whose header was read. Sizes are (width, height).
+    """An image whose header was read. Sizes are (width, height).
 
     stored: as the pixels lie in the file. orientation: 1 to 8, as EXIF counts.
     kind: its format, as `IMAGE_FORMATS` has it. mode: of its pixels, as Pillow has it.
@@ -125,7 +125,7 @@ class EncodedPicture:
 
 
 def open_image(file: ImageFile) -> EncodedPicture:
-    """Reads a file, and of the picture its header. Raises UnreadableImage, OutOfMemory."""
+    """Reads a file, and of the image its header. Raises UnreadableImage, OutOfMemory."""
     with _naming(file.name):
         content = file.read_bytes()
         try:
@@ -176,7 +176,7 @@ def _load(image: Image.Image, shrink: int) -> Image.Image:
 def _completed(jpeg: bytes) -> bytes:
     """A JPEG that lacks nothing but its end marker, with one; b"" for one that lacks more.
 
-    Whatever follows a whole picture makes no difference to it.
+    Whatever follows a whole image makes no difference to it.
     """
     body = jpeg.rstrip(b"\xff")
     either, other = (
@@ -219,7 +219,7 @@ def _is_instead(content: bytes) -> str:
     if content[4:8] == b"ftyp" and content[8:12] in _HEIF:
         return "it is HEIF, which is not read (convert it to JPEG)"
     kind = kind_of_bytes(content[:HEAD])
-    if kind is None or kind in (*PICTURES, *TEXTS):  # which may be a picture's first bytes
+    if kind is None or kind in (*PICTURES, *TEXTS):  # which may be an image's first bytes
         for name in READ_FORMATS:
             accept = Image.OPEN[name][1]
             if accept and accept(content[:16].ljust(16, b"\0")) is True:

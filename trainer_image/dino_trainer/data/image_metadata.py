@@ -1,8 +1,8 @@
-"""Of a picture's metadata the orientation alone matters; the rest never reaches a decoder.
+"""Of an image's metadata the orientation alone matters; the rest never reaches a decoder.
 
 Cameras, editors and uploads leave much beside the pixels: tags of wrong types and counts, megabytes
 of text, checksums that do not fit. Viewers do not mind. Pillow parses all of it and raises what
-comes to pass, so that a sound picture would end a training. JPEG and PNG, which carry most of it,
+comes to pass, so that a sound image would end a training. JPEG and PNG, which carry most of it,
 are therefore stripped of what is neither pixels nor needed to decode them.
 """
 
@@ -52,7 +52,7 @@ def strip(content: bytes) -> StrippedFile:
 
 
 def orientation_of(info: Mapping[Any, Any]) -> int:
-    """The orientation in the `info` of a picture that Pillow has opened."""
+    """The orientation in the `info` of an image that Pillow has opened."""
     blocks = (info.get("exif"), info.get("xmp"))
     exif, xmp = (one if isinstance(one, bytes) else b"" for one in blocks)
     return exif_orientation(exif) or xmp_orientation(xmp) or UPRIGHT

@@ -1,10 +1,10 @@
 """Images and boxes in batches.
 
 Pixels stay uint8 until they are on the device: `normalise` there reads a quarter of the bytes.
-Pictures of different sizes are padded to the right and below; a mask says where. It is made from
+Images of different sizes are padded to the right and below; a mask says where. It is made from
 the sizes on the device, so that it needs no way out of a worker.
 
-Letters in shapes: b pictures in a batch, n boxes in all of them, h and w the batch's size.
+Letters in shapes: b images in a batch, n boxes in all of them, h and w the batch's size.
 """
 
 import os
@@ -32,7 +32,7 @@ from dino_trainer.model.targets import Targets
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture ready for a batch. Boxes are (cx, cy, w, h) as shares of the picture."""
+    """One image ready for a batch. Boxes are (cx, cy, w, h) as shares of the image."""
 
     index: int
     image: torch.Tensor  # uint8[3, h, w]
@@ -42,11 +42,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures of one forward pass.
+    """Images of one forward pass.
 
     indices: places in the dataset, by which names and original sizes are found.
     images: uint8[b, 3, h, w], pixel after pixel in memory, padded to the right and below.
-    sizes: int32[b, 2], height and width of each picture; None if all fill their place.
+    sizes: int32[b, 2], height and width of each image; None if all fill their place.
     """
 
     indices: tuple[int, ...]
@@ -231,13 +231,13 @@ def eval_loader(
 
 
 def train_collate(config: AugmentationConfig) -> Collate:
-    """Joins training pictures."""
+    """Joins training images."""
     canvas = train_canvas(config)
     return Collate(canvas.at_least, canvas.multiple)
 
 
 def eval_collate(config: AugmentationConfig) -> Collate:
-    """Joins pictures that are scored."""
+    """Joins images that are scored."""
     return Collate(eval_canvas(config).at_least)
 
 

@@ -98,7 +98,7 @@ class Nearby:
         if name in matches:
             return Hint(
                 "a link to a file that is not there",
-                data_rule("pictures-lost").remedy,
+                data_rule("images-lost").remedy,
             )
         meant = _quoted(matches.first[0])
         if len(matches) > 1:

@@ -1,6 +1,6 @@
 """Boxes in percents of the image, 0..100, as annotation tools such as Label Studio keep them.
 
-Honest boxes look the same in small pictures, and in the first 100 pixels of large ones. A file is
+Honest boxes look the same in small images, and in the first 100 pixels of large ones. A file is
 told as percents only where something else than the range of its numbers says so.
 """
 
@@ -13,7 +13,7 @@ Boxes = NDArray[np.float64]
 Sizes = NDArray[np.int64]
 
 PERCENT = 100.0
-# So many of the boxes must agree, and there must be so many where no area tells; in small pictures
+# So many of the boxes must agree, and there must be so many where no area tells; in small images
 # so many percents reach out.
 _AGREE, _ENOUGH, _REACH_OUT = 0.99, 10, 0.1
 # Sums of rounded numbers may be a little more than 100; and so near are two equal areas, of which
@@ -21,12 +21,12 @@ _AGREE, _ENOUGH, _REACH_OUT = 0.99, 10, 0.1
 _ROUNDED, _NEAR = 0.01, 0.01
 # A number of at most two digits behind the point is off by so much of a hundredth of the side.
 _DIGITS = 0.005
-# Pictures of another size that were padded to a square or to a multiple of 64 are not twice as
+# Images of another size that were padded to a square or to a multiple of 64 are not twice as
 # large; in sides of 200 and more, boxes of pixels lie beyond 100.
 _LARGE = 200
 # Places of 10 x 10 whose boxes all lie within 100 pixels by chance: one file in 10^9.
 _PLACE, _CHANCE = 10.0, 1e-9
-# Percents of a picture reach its far sides.
+# Percents of an image reach its far sides.
 _FAR = 75.0
 
 
@@ -44,9 +44,9 @@ def are_percents(boxes: Boxes, sizes: Sizes, areas: Boxes) -> bool:
 def _areas_say_so(boxes: Boxes, sizes: Sizes, areas: Boxes) -> bool:
     """Areas in pixels are those of the boxes read as percents.
 
-    A mask has less area than its box, which in a picture below 100 x 100 may be just that area:
-    there, boxes must also reach out of their picture. Where pixels are counted it has a row and a
-    column more, which of one box in a picture above 100 x 100 may be just that.
+    A mask has less area than its box, which in an image below 100 x 100 may be just that area:
+    there, boxes must also reach out of their image. Where pixels are counted it has a row and a
+    column more, which of one box in an image above 100 x 100 may be just that.
     """
     as_sizes = boxes[:, 2:].prod(axis=1)
     as_percents = as_sizes * (sizes / PERCENT).prod(axis=1)
@@ -81,7 +81,7 @@ def _are_fractions(boxes: Boxes) -> bool:
 
 
 def _lie_in_the_corner(boxes: Boxes, sizes: Sizes) -> bool:
-    """All boxes of large pictures start within their first 100 pixels, all over that square.
+    """All boxes of large images start within their first 100 pixels, all over that square.
 
     What always stands there, a logo or a clock, has few places.
     """

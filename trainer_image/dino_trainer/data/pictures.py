@@ -37,7 +37,7 @@ _NAMED = 5
 class Picture:
     """One image; an `ImageFile`, too.
 
-    path: relative, with `/` between parts; no other picture has it. file: where its bytes are.
+    path: relative, with `/` between parts; no other image has it. file: where its bytes are.
     """
 
     path: str

@@ -73,7 +73,7 @@ class Position:
 
 
 class ImageSizes(Protocol):
-    """Tells the size of each picture in an epoch, int[n, 2] as height and width."""
+    """Tells the size of each image in an epoch, int[n, 2] as height and width."""
 
     def of(self, epoch: int) -> np.ndarray: ...
 

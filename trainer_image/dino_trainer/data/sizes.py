@@ -1,8 +1,8 @@
-"""Batches of like size: the size of every picture is known before one is read.
+"""Batches of like size: the size of every image is known before one is read.
 
-Pictures of a batch are padded to its largest height and width. Batches of pictures that come as
+Images of a batch are padded to its largest height and width. Batches of images that come as
 they are shuffled waste two fifths of their pixels on padding; batches of like size a twentieth.
-What happens to a picture is the same either way, only who shares a batch with whom differs.
+What happens to an image is the same either way, only who shares a batch with whom differs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ class AnnotatedSize(Protocol):
 def planned(
     images: Sequence[AnnotatedSize], config: AugmentationConfig, seed: int
 ) -> "PlannedSizes | None":
-    """The sizes to plan with; None where that is off, or all pictures have one size anyway."""
+    """The sizes to plan with; None where that is off, or all images have one size anyway."""
     alike = config.fixed_size is not None or config.fixed_random_crop is not None
     if not config.planned_sizes or alike:
         return None
@@ -44,7 +44,7 @@ def planned(
 
 @dataclass(frozen=True, eq=False)
 class PlannedSizes:
-    """The sizes that the pictures of a data set will have, by epoch.
+    """The sizes that the images of a data set will have, by epoch.
 
     images: (height, width) of each image as stored, int[n, 2].
     """
@@ -54,7 +54,7 @@ class PlannedSizes:
     seed: int
 
     def of(self, epoch: int) -> np.ndarray:
-        """(height, width) of every picture in one epoch, int32[n, 2]; about 10 µs a picture."""
+        """(height, width) of every image in one epoch, int32[n, 2]; about 10 µs an image."""
         draws, planned = Draws(), np.empty((len(self.images), 2), np.int32)
         for index, size in enumerate(self._each()):
             stream = draws.turn(AUGMENT, self.seed, epoch, index)
@@ -74,14 +74,14 @@ def rounded_up(sides: np.ndarray) -> np.ndarray:
 
 
 def by_size(sizes: np.ndarray, *groups: int) -> np.ndarray:
-    """An order in which every `groups[0]` pictures in a row are of like size.
+    """An order in which every `groups[0]` images in a row are of like size.
 
-    The pictures are halved by height or by width, whichever leaves less padding, and the halves
+    The images are halved by height or by width, whichever leaves less padding, and the halves
     again, until they are groups; then each group in the same way into those of `groups[1]`.
 
     Args:
         sizes: int[n, 2], height and width.
-        groups: pictures in a group, the largest first.
+        groups: images in a group, the largest first.
 
     Returns:
         int64[n], places in `sizes`.
@@ -123,7 +123,7 @@ class PaddingCost:
 
 
 def padding(sizes: np.ndarray, batch: int, multiple: int = MULTIPLE) -> PaddingCost:
-    """The padding of pictures of `sizes`, int[n, 2], put `batch` at a time into batches.
+    """The padding of images of `sizes`, int[n, 2], put `batch` at a time into batches.
 
     multiple: what the sides of a batch are multiples of.
     """

@@ -1,4 +1,4 @@
-"""From an image file to a picture of the size the model sees, boxes in step.
+"""From an image file to an image of the size the model sees, boxes in step.
 
 An augmentation is drawn first and applied afterwards. `draw_train` and `draw_eval` decide a
 `Geometry` from the image's size alone, without touching a pixel, so the final size of every image
@@ -18,9 +18,9 @@ TAO's augmentations, and what they are here (`dataset.augmentation.*`):
 | Normalize(mean, std) | `input_mean`, `input_std`, in `loader.normalise` |
 | none | `fixed_size`, `zoom_crop`, `planned_sizes` |
 
-A crop larger than the picture takes its whole side; TAO stops there with an error.
+A crop larger than the image takes its whole side; TAO stops there with an error.
 
-Boxes are float32[n, 4] as (left, top, right, bottom) in pixels of the picture they belong to.
+Boxes are float32[n, 4] as (left, top, right, bottom) in pixels of the image they belong to.
 """
 
 from collections.abc import Sequence
@@ -132,7 +132,7 @@ def _pair(sides: Sequence[int]) -> Size:
 
 
 def draw_zoom_crop(size: Size, fraction: tuple[float, float], draws: Draws) -> Box:
-    """A window of one random fraction of both sides, anywhere in the picture."""
+    """A window of one random fraction of both sides, anywhere in the image."""
     low, high = fraction
     part = low + (high - low) * draws.uniform()
     return place(size, max(1, round(size[0] * part)), max(1, round(size[1] * part)), draws)
@@ -141,7 +141,7 @@ def draw_zoom_crop(size: Size, fraction: tuple[float, float], draws: Draws) -> B
 def draw_jitter(size: Size, side: int, draws: Draws) -> tuple[Size, Box]:
     """Large-scale jitter, as TAO's `fixed_random_crop`: a size, and a window in it.
 
-    A scale is drawn evenly from 0.1 to 2.0, and the picture resized, its aspect kept, to the
+    A scale is drawn evenly from 0.1 to 2.0, and the image resized, its aspect kept, to the
     largest size that fits into a square of `side` times that scale. Of what is larger than `side`
     a window of `side` is taken, each place as likely as any other. What is smaller stays whole;
     the batch pads it to the square, on the right and below.
@@ -153,7 +153,7 @@ def draw_jitter(size: Size, side: int, draws: Draws) -> tuple[Size, Box]:
 
 
 def draw_size_crop(size: Size, low: int, high: int, draws: Draws) -> Box:
-    """A window whose sides are drawn apart from `low` to `high` pixels, the picture permitting."""
+    """A window whose sides are drawn apart from `low` to `high` pixels, the image permitting."""
     height, width = (draws.integer(min(low, side), min(side, high)) for side in size)
     return place(size, height, width, draws)
 
@@ -166,7 +166,7 @@ def place(size: Size, height: int, width: int, draws: Draws) -> Box:
 
 
 def shrink_for(geometry: Geometry, size: Size) -> int:
-    """How far a picture of `size` may be shrunk in decoding: 1, 2, 4 or 8.
+    """How far an image of `size` may be shrunk in decoding: 1, 2, 4 or 8.
 
     The resize that follows has to shrink by another quarter at least. It then hides that a JPEG's
     coefficients were cut instead of its pixels averaged: what comes out differs by a third of a
@@ -182,14 +182,14 @@ def shrink_for(geometry: Geometry, size: Size) -> int:
 
 
 def apply(image: Image.Image, geometry: Geometry, size: Size | None = None) -> "torch.Tensor":
-    """The picture as uint8[3, height, width] after `geometry`, pixel after pixel in memory.
+    """The image as uint8[3, height, width] after `geometry`, pixel after pixel in memory.
 
     Equal to `picture` but for a few values that are rounded the other way, and three times as
     fast: torch's resize uses the CPU's vector units.
 
     size: what `geometry` was drawn for, if `image` was shrunk in decoding.
     """
-    import torch  # the preflight draws pictures without it
+    import torch  # the preflight draws images without it
 
     def resized(pixels: torch.Tensor, size: Size) -> torch.Tensor:
         if pixels.shape[1:] == size:
@@ -212,7 +212,7 @@ def apply(image: Image.Image, geometry: Geometry, size: Size | None = None) -> "
 
 
 def picture(image: Image.Image, geometry: Geometry) -> Image.Image:
-    """The picture after `geometry`, without torch."""
+    """The image after `geometry`, without torch."""
     if geometry.first is not None:
         image = resize(image, geometry.first)
     image = resize(image, geometry.size, geometry.crop)
@@ -222,10 +222,10 @@ def picture(image: Image.Image, geometry: Geometry) -> Image.Image:
 
 
 def apply_boxes(boxes: np.ndarray, size: Size, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
-    """Carry boxes of a picture of `size` through `geometry`.
+    """Carry boxes of an image of `size` through `geometry`.
 
     Returns:
-        The boxes, clipped to the new picture, float32[m, 4], and keep, bool[n]: which of the n
+        The boxes, clipped to the new image, float32[m, 4], and keep, bool[n]: which of the n
         given ones they are. A box with no area left is dropped.
     """
     boxes = boxes.astype(np.float64)

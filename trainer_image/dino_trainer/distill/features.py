@@ -47,7 +47,7 @@ class FeatureLoss(nn.Module):
     """One binding of modules. Trains a linear projection of each pair that differs in shape."""
 
     def __init__(self, inner: FeatureBinding, mine: ModuleOutputs, theirs: ModuleOutputs) -> None:
-        """`mine` and `theirs`: what the modules returned for the same picture, once.
+        """`mine` and `theirs`: what the modules returned for the same image, once.
 
         Raises:
             TrainerError: InvalidSpec for outputs that cannot be compared.
@@ -103,7 +103,7 @@ class FeatureLoss(nn.Module):
 
 
 class PaddingMask:
-    """Which places of feature maps, and of the encoder's tokens, lie in the picture.
+    """Which places of feature maps, and of the encoder's tokens, lie in the image.
 
     Args:
         mask: bool[b, height, width], True on padded pixels; None if there are none.

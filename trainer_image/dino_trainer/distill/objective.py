@@ -114,7 +114,7 @@ class Distillation(LossOf):
         return len(self.model.input_proj)
 
     def _comparisons(self, spec: ExperimentSpec) -> Sequence[nn.Module]:
-        """Shows both models one grey picture to learn the shapes of what they return.
+        """Shows both models one grey image to learn the shapes of what they return.
 
         With gradients, as in training: what has none is frozen and cannot be drawn anywhere.
         """

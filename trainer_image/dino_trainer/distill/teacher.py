@@ -32,7 +32,7 @@ class TeacherOutputs:
 
 
 class Teacher(nn.Module):
-    """Looks at the student's pictures: the same pixels, normalised as it was trained itself.
+    """Looks at the student's images: the same pixels, normalised as it was trained itself.
 
     It is always in evaluation mode, gets no gradient, and is in no checkpoint.
     """

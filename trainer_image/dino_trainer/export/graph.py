@@ -40,7 +40,7 @@ class Raw(OfOneSize):
 
 
 class EndToEnd(OfOneSize):
-    """Bytes of pictures to detections: preprocessing and the choice of the best are inside."""
+    """Bytes of images to detections: preprocessing and the choice of the best are inside."""
 
     pixels: Tensor
 

@@ -41,7 +41,7 @@ _RUNS, _FEWEST, _SECONDS = 15, 3, 5.0
 
 @dataclass(frozen=True)
 class ComparisonPictures:
-    """What to compare on; dataset None: random pictures. description: which they are, in words."""
+    """What to compare on; dataset None: random images. description: which they are, in words."""
 
     dataset: CocoDataset | None
     description: str
@@ -62,7 +62,7 @@ def all_of(dataset: CocoDataset, key: str) -> str:
 class ComparisonSettings:
     """How two models are compared.
 
-    dataset: real images with their boxes. None: seeded random pictures, without a mAP.
+    dataset: real images with their boxes. None: seeded random images, without a mAP.
     config: how images are prepared, for both: `config_for` of the one that takes fewer sizes.
     scoring: which classes and how many detections count.
     max_loss: the largest loss of mAP that is allowed, noted in the result.
@@ -80,7 +80,7 @@ def compare(
     settings: ComparisonSettings,
     watch: Watch | None = None,
 ) -> ModelComparison:
-    """Run both on the same pictures.
+    """Run both on the same images.
 
     Args:
         reference: what the candidate was made from.
@@ -168,7 +168,7 @@ def scores(comparison: ModelComparison) -> str:
 
 
 def latency_ms(detector: Detector, size: tuple[int, int]) -> float:
-    """Median milliseconds of one picture of ``size`` (height, width), everything included.
+    """Median milliseconds of one image of ``size`` (height, width), everything included.
 
     A file with a fixed batch is run on a whole one, and the time divided by its images.
     """
@@ -189,7 +189,7 @@ def latency_ms(detector: Detector, size: tuple[int, int]) -> float:
 
 
 def random_batch(count: int, size: tuple[int, int], seed: int) -> Batch:
-    """Pictures of blurred noise, the same for the same seed."""
+    """Images of blurred noise, the same for the same seed."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand((count, 3, 12, 12), generator=generator)
     smooth = torch.nn.functional.interpolate(coarse, size, mode="bicubic").clamp(0, 1)
@@ -230,7 +230,7 @@ def _part_of(watch: Watch, turn: int) -> Watch:
 
 
 def _on_random(model: Detector, size: tuple[int, int]) -> DetectionSet:
-    """What a model finds in random pictures, one after another."""
+    """What a model finds in random images, one after another."""
     sizes = torch.tensor([size])
     parts = [
         model(random_batch(1, size, seed).to(model.device), sizes)[0]

@@ -32,12 +32,12 @@ class Limits:
 # a detector of BCCD keeps 0.96 of its detections (0.996 of those above a score of 0.3) and all of
 # its mAP, one with random weights 0.83. What INT8 costs is a matter of mAP alone.
 LIMITS = {"FP32": Limits(0.0005, 0.99), "FP16": Limits(0.005, 0.9), "INT8": Limits(0.005, None)}
-# Random pictures show nothing that a detector is sure of: only gross errors count in float16.
+# Random images show nothing that a detector is sure of: only gross errors count in float16.
 ON_RANDOM = {"FP32": 0.99, "FP16": 0.5, "INT8": None}
 
 
 def pictures(spec: ExperimentSpec, context: RunContext) -> ComparisonPictures:
-    """The test data, else the calibration data, else random pictures.
+    """The test data, else the calibration data, else random images.
 
     Raises TrainerError: those of reading the data.
     """
@@ -47,7 +47,7 @@ def pictures(spec: ExperimentSpec, context: RunContext) -> ComparisonPictures:
             return ComparisonPictures(dataset, all_of(dataset, part.key))
     return ComparisonPictures(
         None,
-        "random pictures: no mAP is compared. Name real ones as dataset.test_data_sources "
+        "random images: no mAP is compared. Name real ones as dataset.test_data_sources "
         "(datasets.test of a DinoJob)",
     )
 

@@ -35,7 +35,7 @@ _NOT_REACHED = {
 
 
 def pictures(spec: ExperimentSpec, info: ModelInfo, context: RunContext) -> ComparisonPictures:
-    """Real pictures if there are any.
+    """Real images if there are any.
 
     All of `dataset.test_data_sources`; else at most 100 of the validation or training data that the
     checkpoint's own spec names, if it still has the classes of ``info``; else random ones. Damaged
@@ -65,7 +65,7 @@ def pictures(spec: ExperimentSpec, info: ModelInfo, context: RunContext) -> Comp
         return ComparisonPictures(dataset, f"{count}{without(dataset.skips)}")
     return ComparisonPictures(
         None,
-        f"random pictures, since {why}: no mAP is compared. Name real ones as "
+        f"random images, since {why}: no mAP is compared. Name real ones as "
         "dataset.test_data_sources (datasets.test of a DinoJob)",
     )
 

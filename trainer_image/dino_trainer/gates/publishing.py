@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def publish_model(
     made: Path, file: ModelFile, result: Result, note: str, context: RunContext
 ) -> Result:
-    """Moves a file whose gate held to its final place; `result` with it as its model.
+    """Moves a file whose gate passed to its final place; `result` with it as its model.
 
     made: where it was written, in the output's own folder. file: what it is, with the URI that it
     gets. note: the sentence of the gate. Raises TrainerError: those of `Output.publish`.
@@ -28,7 +28,7 @@ def publish_model(
 
 
 def withdraw(names: tuple[str, ...], context: RunContext) -> None:
-    """Takes back what an earlier run published as one of `names`, where a gate did not hold.
+    """Takes back what an earlier run published as one of `names`, where a gate failed.
 
     A job without a parent takes what lies in the output: it would go on from another model than the
     one whose file was refused. Nothing else in the output is touched. Raises TrainerError: those of
@@ -38,6 +38,6 @@ def withdraw(names: tuple[str, ...], context: RunContext) -> None:
         if context.output.exists(name):
             context.output.remove(name)
             context.reporter.event(
-                f"Warning: {context.output.uri(name)} of an earlier run is withdrawn: the gate did "
-                "not hold for the model that is there now, and a later job would take the old file."
+                f"Warning: {context.output.uri(name)} of an earlier run is withdrawn: the gate "
+                "failed for the model that is there now, and a later job would take the old file."
             )

@@ -30,7 +30,7 @@ def scoring(
 ) -> Scoring:
     """The scoring of the spec, for these images; says which boxes are not counted so.
 
-    info: of the model that another is made from. dataset: None for random pictures, which have no
+    info: of the model that another is made from. dataset: None for random images, which have no
     boxes.
 
     Raises:
@@ -53,5 +53,5 @@ def _called(spec: ExperimentSpec) -> str:
 
 
 def _has_boxes(dataset: CocoDataset) -> bool:
-    """Of the pictures that an export takes from its training's data, none may have any."""
+    """Of the images that an export takes from its training's data, none may have any."""
     return any(not image.crowd.all() for image in dataset.images)

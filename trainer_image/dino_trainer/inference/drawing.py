@@ -1,4 +1,4 @@
-"""Boxes, names and scores on a picture, in one colour a class."""
+"""Boxes, names and scores on an image, in one colour a class."""
 
 from __future__ import annotations
 

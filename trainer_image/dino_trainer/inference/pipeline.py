@@ -27,7 +27,7 @@ def run_through(
     writer: PredictionWriter,
     watch: Watch,
 ) -> Tally:
-    """Looks at all pictures of the writer. Holds a few batches at a time, however many there are.
+    """Looks at all images of the writer. Holds a few batches at a time, however many there are.
 
     Detections below `threshold` are left out, and those of classes without a name, counted.
 

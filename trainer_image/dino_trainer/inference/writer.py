@@ -1,7 +1,7 @@
 """Writes what was found, image after image, while the detector goes on with the next ones.
 
 Decoding an image a second time, drawing on it and packing it again takes as long as a small
-detector: threads do it, and only a few pictures wait for them at a time.
+detector: threads do it, and only a few images wait for them at a time.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class GcVitBody(nn.Module):
         maps = []
         for index, stage in enumerate(self.net.stages):
             x = stage.downsample(x)
-            # Every window is asked by the same query, a picture of the whole map in its size.
+            # Every window is asked by the same query, a copy of the whole map in its size.
             query = F.adaptive_avg_pool2d(stage.global_block(x), stage.blocks[0].window_size)
             query = stage.global_norm(query.permute(0, 2, 3, 1))
             x = x.permute(0, 2, 3, 1)

@@ -77,7 +77,7 @@ def looks_at_images(spec: ExperimentSpec, action: Action) -> bool:
 
 
 def _teacher(spec: ExperimentSpec, model: ModelInfo | None) -> list[Looker]:
-    """It sees the pictures that the student is trained on, in their sizes."""
+    """It sees the images that the student is trained on, in their sizes."""
     of_file = "num_queries" in spec.distill.teacher.model_fields_set
     structure = model.spec.model if model else spec.distill.teacher if of_file else None
     if structure is None:

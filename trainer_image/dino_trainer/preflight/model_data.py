@@ -95,11 +95,11 @@ def check_pictures(
         _note(error, "classmap-unusable", findings)
     try:
         listing = find(infer.image_dir)
-        findings.add_all("pictures-left-out", listing.left_out)
-        findings.add_all("pictures-lost", listing.lost)
+        findings.add_all("images-left-out", listing.left_out)
+        findings.add_all("images-lost", listing.lost)
         return listing.pictures
     except TrainerError as error:
-        _note(error, "pictures-absent", findings)
+        _note(error, "images-absent", findings)
         return []
 
 

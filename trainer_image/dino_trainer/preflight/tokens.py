@@ -170,19 +170,19 @@ def _trained(spec: ExperimentSpec, split: PreflightSplit) -> _Batches | None:
 
 
 def _is_enough(spec: ExperimentSpec, canvas: Canvas, sizes: NDArray[np.int64]) -> bool:
-    """Whether no picture, in a batch of its own, can have too few tokens, without drawing one."""
+    """Whether no image, in a batch of its own, can have too few tokens, without drawing one."""
     ratio = float((sizes.max(axis=1) / sizes.min(axis=1)).max())
     return _is_filled(spec, canvas, least_side(spec.dataset.augmentation, ratio))
 
 
 def _is_filled(spec: ExperimentSpec, canvas: Canvas, least: int = 1) -> bool:
-    """Whether a batch of one picture whose sides are `least` has tokens enough by its padding."""
+    """Whether a batch of one image whose sides are `least` has tokens enough by its padding."""
     smallest = canvas.each(np.array([[least, least]]))
     return bool(_counts(spec, smallest)[0] >= spec.model.num_queries)
 
 
 def least_side(config: AugmentationConfig, ratio: float) -> int:
-    """A side that no training picture falls below. ratio: of the sides of the longest image."""
+    """A side that no training image falls below. ratio: of the sides of the longest image."""
     if config.fixed_random_crop is not None:
         return 1
     cut = config.train_random_crop_max / min(

@@ -7,12 +7,12 @@ float32.
 Quantized: convolutions and linear layers of the backbone, `input_proj`, the value and output
 projections of deformable attention, and the feed-forward layers. They hold most of the arithmetic.
 
-Never: sampling offsets and attention weights (a step of an offset is a step in the picture), the
+Never: sampling offsets and attention weights (a step of an offset is a step in the image), the
 heads, the two-stage proposals, the MLP of the reference points, self-attention, normalisation,
 softmax, the sine embedding, and sampling itself. Their values are positions, or spread over powers
 of ten.
 
-Nor the backbone's first layers, whose maps are higher than a quarter of the picture: all others
+Nor the backbone's first layers, whose maps are higher than a quarter of the image: all others
 build on their error. On BCCD, with an EfficientNet-Lite, these are 4 of 67. Where they are
 quantized, 22 to 24 % of the detections are not found again at IoU 0.9, else 18 to 19 %. They cost
 an image 2 ms on a CPU, of the 17 that UINT8 activations save.
@@ -32,7 +32,7 @@ from dino_trainer.quantize.skipping import skipped_by
 
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 _ACTIVATIONS = ("Relu", "Clip")
-# Maps of more than this share of the picture's height are those of the first layers.
+# Maps of more than this share of the image's height are those of the first layers.
 _EARLY = 0.3
 _ALLOWED = re.compile(
     r"^(backbone|input_proj)\."
@@ -105,7 +105,7 @@ def _able(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
 
 
 def _early(model: onnx.ModelProto, able: Sequence[onnx.NodeProto]) -> set[str]:
-    """Convolutions of the backbone whose maps are nearly as high as the picture."""
+    """Convolutions of the backbone whose maps are nearly as high as the image."""
     heights = {one.name: _height(one) for one in (*model.graph.input, *model.graph.value_info)}
     least = _EARLY * (heights[model.graph.input[0].name] if model.graph.input else 0)
     return {
@@ -118,7 +118,7 @@ def _early(model: onnx.ModelProto, able: Sequence[onnx.NodeProto]) -> set[str]:
 
 
 def _height(value: onnx.ValueInfoProto) -> int:
-    """Of a picture or a map [b, c, h, w]; 0 where it is none, or its height is not known."""
+    """Of an image or a map [b, c, h, w]; 0 where it is none, or its height is not known."""
     shape = value.type.tensor_type.shape.dim
     return int(shape[2].dim_value) if len(shape) == 4 else 0
 

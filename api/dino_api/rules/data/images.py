@@ -158,19 +158,19 @@ MODEL_RULES = (
         "lost.",
     ),
     error(
-        "pictures-absent",
+        "images-absent",
         "Folders or archives without an image that can be listed",
         "Name a folder or an archive (.tar.gz, .tgz, .tar) with .jpg, .png, .bmp, .tif or .webp "
         "files.",
     ),
     warning(
-        "pictures-left-out",
+        "images-left-out",
         "Files that inference leaves out, since they do not end as images do",
         "Nothing if they are no images. Convert others to JPEG or PNG, or give them the ending of "
         "their format.",
     ),
     warning(
-        "pictures-lost",
+        "images-lost",
         "Files that inference leaves out, since they are no files, or links that lead nowhere",
         "Put the files themselves there: cp -RL follows links where they lead somewhere.",
     ),

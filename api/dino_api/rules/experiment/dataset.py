@@ -119,7 +119,7 @@ DATASET_RULES = (
     Rule(
         "jitter-or-size",
         f"{_AUGMENT}.fixed_random_crop",
-        "contradicts fixed_size: each of them decides the size of every picture",
+        "contradicts fixed_size: each of them decides the size of every image",
         "Leave one of them out.",
         _jitter,
         cel="!has(self.fixed_random_crop) || !has(self.fixed_size)",
@@ -135,7 +135,7 @@ DATASET_RULES = (
     Rule(
         "planned-sizes-alike",
         f"{_AUGMENT}.planned_sizes",
-        "changes nothing where all pictures have one size (fixed_size, fixed_random_crop)",
+        "changes nothing where all images have one size (fixed_size, fixed_random_crop)",
         "Leave it out.",
         _planned,
         severity="warning",

@@ -125,7 +125,7 @@ SHAPE_RULES: tuple[ResourceRule, ...] = (
         "spec",
         "resources.gpus",
         "must be 1 for gen_trt_engine",
-        "an engine is built on a GPU of the kind that it will run on; leave it out",
+        "a TensorRT engine is built on a GPU of the kind that it will run on; leave it out",
         "self.action != 'gen_trt_engine' || self.?resources.?gpus.orValue(1) == 1",
     ),
 )

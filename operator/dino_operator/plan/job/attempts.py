@@ -20,7 +20,7 @@ from dino_operator.plan.rendered import deadline
 from dino_operator.plan.reported import conditions, sentences
 from dino_operator.plan.reported.conditions import State
 
-WAITING = "the Job exists; its pod waits for a node and an image"
+WAITING = "the Job exists; its pod waits for a node and a container image"
 """One sentence for all that passes by itself: each change of words would cost a write."""
 STARTING_FOR_LONG = 5
 """A pod that starts for this many times `pod_missing_after` may lack its ConfigMap."""

@@ -96,7 +96,7 @@ def _deactivated(workload: Workload) -> Hold:
     if "execution time" in why:
         message += f"create the job again with a larger label {queue_labels.MAX_EXEC_TIME}; "
     if "re-queuing" in why:
-        message += "see why its pods were not ready in time (an image, a node); "
+        message += "see why its pods were not ready in time (a container image, a node); "
     patch = '\'{"spec":{"active":true}}\''
     message += (
         f"kubectl patch workload {name} --type=merge -p {patch} puts it into the queue again."
@@ -155,8 +155,8 @@ def _evicted(workload: Workload, queue: str, message: str) -> Hold:
 
 
 _REMEDIES = {
-    "PodsReadyTimeout": "see why its pods were not ready in time (an image, a node), or have "
-    "Kueue's waitForPodsReady.timeout raised",
+    "PodsReadyTimeout": "see why its pods were not ready in time (a container image, a node), or "
+    "have Kueue's waitForPodsReady.timeout raised",
     "ClusterQueueStopped": "it goes on once the stopPolicy of the ClusterQueue is None",
     "LocalQueueStopped": "it goes on once the stopPolicy of the LocalQueue is None",
 }
