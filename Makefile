@@ -45,7 +45,7 @@ setup: $(UV) ## Install the locked Python dependencies into .venv
 	@$(UV) sync --frozen --all-extras --quiet
 
 .PHONY: generate
-generate: setup ## Regenerate crds/, schemas/, docs/rules.md, docs/reference/ and the chart's CRD template, the chart's version (pyproject.toml has it) and README
+generate: setup ## Regenerate crds/, schemas/, docs/rules.md, docs/reference/, docs/quickstart.md (of README) and the chart's CRD template, the chart's version (pyproject.toml has it) and README
 	$(RUN) python -m dino_api.generate
 	$(RUN) python -m charts.generate
 

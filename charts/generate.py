@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from charts import command_reference
+from charts import command_reference, quickstart
 from dino_api import names
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,6 +99,7 @@ def files() -> dict[str, str]:
         "docs/permissions.md": permissions(),
         "docs/reference/helm.md": VALUES.format(rows=value_rows()),
         "docs/reference/commands.md": command_reference.page(),
+        "docs/quickstart.md": quickstart.page(),
     }
 
 

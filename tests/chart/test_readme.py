@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import yaml
 
+from charts import generate, quickstart
 from demo.digits import WITH_TEST
 from dino_operator.plan.model import Settings
 from dino_operator.preview import preview
@@ -69,7 +70,7 @@ def test_the_way_in_makes_what_its_manifest_needs() -> None:
     assert f"kubectl apply -f {meta['name']}.yaml" in BLOCK
     assert f"-n {meta['namespace']} wait --for=condition=Complete dinojob/{meta['name']}" in BLOCK
     count = sum(WITH_TEST.values())
-    assert f"{count} pictures" in BLOCK
+    assert f"{count} images" in BLOCK
 
 
 def test_the_variables_for_the_upload_are_the_trainers() -> None:
@@ -77,3 +78,20 @@ def test_the_variables_for_the_upload_are_the_trainers() -> None:
     env = dict(one.split("=", 1) for one in told.split())
     found = StoreSettings.from_env(env)
     assert (found.endpoint, found.path_style) == ("http://HOST:PORT", True)
+
+
+def test_the_sites_quickstart_is_this_one() -> None:
+    """Written once, here: every command and the manifest stand on the page as well."""
+    page = (ROOT / "docs" / "quickstart.md").read_text()
+    assert page == generate.files()["docs/quickstart.md"]
+    commands = [line for line in README.splitlines() if line.startswith("    ")]
+    assert [line for line in page.splitlines() if line.startswith("    ")] == commands
+    assert yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0]) == MANIFEST
+    sections = re.findall(r"^## (.+)$", page, re.MULTILINE)
+    assert tuple(sections) == quickstart.SECTIONS
+
+
+def test_the_quickstart_links_to_what_readme_names() -> None:
+    named = quickstart.linked("See `docs/tao.md`, `docs/decisions/` and `examples/`.")
+    title = "Coming from TAO: specs, checkpoints, resuming"
+    assert named == f"See [{title}](tao.md), `docs/decisions/` and `examples/`."
