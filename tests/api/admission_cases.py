@@ -601,8 +601,8 @@ BAD_OF: dict[str, tuple[Action, Changes, str, str]] = {
     ),
     "a gate above one": (
         Action.QUANTIZE,
-        ((f"{E}.quantize.gate.maxLoss", 5),),
-        f"{E}.quantize.gate.maxLoss",
+        ((f"{E}.quantize.gate.max_loss", 5),),
+        f"{E}.quantize.gate.max_loss",
         "equal to 1",
     ),
 }

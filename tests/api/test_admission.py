@@ -66,7 +66,7 @@ GOOD: dict[str, tuple[Action, Changes]] = {
     ),
     "a quantization with a gate": (
         Action.QUANTIZE,
-        (("spec.experiment.quantize", {"gate": {"maxLoss": 0.01}, "skip_names": ["*class*"]}),),
+        (("spec.experiment.quantize", {"gate": {"max_loss": 0.01}, "skip_names": ["*class*"]}),),
     ),
     "INT8 weights of a checkpoint, without calibration": (
         Action.QUANTIZE,

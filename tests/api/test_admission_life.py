@@ -149,7 +149,7 @@ EXPLAIN = {
     "spec.runPolicy.suspend": ("stops the pod after a checkpoint",),
     "status.failure.remedy": ("What to do",),
     "spec.experiment.evaluate.checkpoint": ("Use spec.parent",),
-    "spec.experiment.quantize.gate.maxLoss": ("reason GateFailed", "Default: 0.005"),
+    "spec.experiment.quantize.gate.max_loss": ("reason GateFailed", "Default: 0.005"),
     "spec.datasets.validation": ("Data that training is validated on",),
     "status.comparison.matched": ("Share of the reference's detections",),
 }

@@ -325,7 +325,7 @@ def test_a_whole_chain_may_follow_the_winner(searches: DinoJobs) -> None:
         ("spec.then", [{"action": action} for action in chain]),
         ("spec.template.datasets.test", SOURCE),
         ("spec.template.datasets.calibration", SOURCE),
-        (f"{EXPERIMENT}.quantize", {"gate": {"maxLoss": 0.01}}),
+        (f"{EXPERIMENT}.quantize", {"gate": {"max_loss": 0.01}}),
         (f"{EXPERIMENT}.export", {"input_width": 640, "input_height": 480}),
     )
     assert searches.create(manifest)["spec"] == manifest["spec"]

@@ -73,7 +73,7 @@ class TrainedFiles:
         onnx = export / ONNX_FILE
         sources = {"quant_calibration_data_sources": self._split("train")}
         # What it loses is reported here, not judged.
-        section = {"model_path": str(onnx), "device": "cpu", "gate": {"maxLoss": 1.0}}
+        section = {"model_path": str(onnx), "device": "cpu", "gate": {"max_loss": 1.0}}
         quantized = self._dino("quantize", {"quantize": section}, **sources)
         int8 = quantized / QUANTIZED_FILE
         self.files = dict(zip(KINDS, (self.train, onnx, int8), strict=True))

@@ -91,6 +91,12 @@ def test_the_file_of_a_crd_is_the_crd(kind: CustomResource) -> None:
     assert yaml.safe_load(FILES[kind.file]) == crd(kind)
 
 
+def test_fields_of_a_resource_are_in_camel_case_but_for_an_experiment_s() -> None:
+    """An experiment has TAO's keys, in snake_case: tests/unit/test_api_tao.py."""
+    ours = [path for path in NODES | SEARCH_NODES if ".experiment." not in path]
+    assert [path for path in ours if "_" in path] == []
+
+
 @pytest.mark.parametrize("word", ["$ref", "default"])
 def test_no_crd_has(word: str) -> None:
     assert not [path for path, node in (NODES | SEARCH_NODES).items() if word in node]

@@ -56,7 +56,7 @@ ADDED = {
     "inference.onnx_file",
     "export.end_to_end",
     "quantize.gate",
-    "quantize.gate.maxLoss",
+    "quantize.gate.max_loss",
 }
 # TAO: 91 classes unless told; here they are derived. It recomputes activations by default.
 OTHER_DEFAULT = {"dataset.num_classes": 91, "train.activation_checkpoint": True}
@@ -92,6 +92,11 @@ def test_training_keys_are_tao_s_and_what_we_add_is_listed() -> None:
     sections = {".".join(path) for path, field in walk() if section_of(field.annotation)}
     inside = {path for path in ours if any(path.startswith(f"{one}.") for one in INSIDE)}
     assert ours - theirs - sections - inside == ADDED - sections
+
+
+def test_keys_are_in_snake_case_but_for_two_of_tao_s() -> None:
+    named = {path for path in known_paths() if path != path.lower()}
+    assert named == {"model.pe_temperatureH", "model.pe_temperatureW"}
 
 
 def test_defaults_are_tao_s() -> None:

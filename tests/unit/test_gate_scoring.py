@@ -139,7 +139,7 @@ class GatedAction:
                 "quant_calibration_data_sources": [self.data],
                 "workers": 0,
             },
-            "quantize": {"gate": {"maxLoss": 1}},
+            "quantize": {"gate": {"max_loss": 1}},
         }
         spec = load(content, overrides, self.action)[0]
         recorder = Recorder()

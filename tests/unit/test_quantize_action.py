@@ -135,9 +135,9 @@ def test_too_great_a_loss_keeps_the_report_and_publishes_no_file(
 ) -> None:
     compared(lab, monkeypatch, 0.02)
     with pytest.raises(TrainerError, match=r"mAP is 0\.4800.*0\.5000.*allows a loss of 0\.01") as e:
-        lab.run("quantize.gate.maxLoss=0.01")
+        lab.run("quantize.gate.max_loss=0.01")
     assert e.value.reason == "GateFailed"
-    assert "raise quantize.gate.maxLoss above 0.0200" in e.value.remedy
+    assert "raise quantize.gate.max_loss above 0.0200" in e.value.remedy
     assert e.value.kept.comparison.loss == 0.02
     assert [artifact.name for artifact in e.value.kept.artifacts] == ["report.html"]
     assert e.value.kept.model is None

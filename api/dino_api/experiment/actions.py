@@ -296,7 +296,7 @@ class WandbConfig(Section):
 class GateConfig(Section):
     """What the made model may lose against the one that it was made from."""
 
-    maxLoss: Float = key(
+    max_loss: Float = key(
         0.005,
         "Largest loss of mAP, 0 to 1: a job that loses more fails with reason GateFailed and keeps "
         "its report.",

@@ -94,7 +94,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
 
     Raises:
         TrainerError: InvalidSpec for a file that cannot be quantized; InvalidDataset for too few
-            images; GateFailed where more mAP is lost than `quantize.gate.maxLoss`: then the report
+            images; GateFailed where more mAP is lost than `quantize.gate.max_loss`: then the report
             alone is published, and the file of an earlier run is withdrawn.
     """
     devices.tune_cpu()
@@ -203,7 +203,7 @@ def settings_of(
 ) -> ComparisonSettings:
     """How the quantized file is compared with the one it is made from, which is of `info`."""
     config = config_for(info, spec, spec.quantize)
-    return ComparisonSettings(shown.dataset, config, scored, spec.quantize.gate.maxLoss)
+    return ComparisonSettings(shown.dataset, config, scored, spec.quantize.gate.max_loss)
 
 
 def _tested(
@@ -258,7 +258,7 @@ def gate(comparison: ModelComparison) -> str:
     return (
         "The INT8 file is not published: its mAP is "
         f"{metric.text(comparison.candidate.mAP)}, that of the file that was given "
-        f"{metric.text(comparison.reference.mAP)}, and quantize.gate.maxLoss allows "
+        f"{metric.text(comparison.reference.mAP)}, and quantize.gate.max_loss allows "
         f"a loss of {limit:g}."
     )
 
@@ -268,7 +268,7 @@ def _remedy(comparison: ModelComparison, start: str) -> str:
         return ""
     return (
         f"{REPORT_FILE} has the comparison. {start} layers in floating point by "
-        "quantize.skip_names (backbone.* first), or raise quantize.gate.maxLoss above "
+        "quantize.skip_names (backbone.* first), or raise quantize.gate.max_loss above "
         f"{metric.text(comparison.loss)}."
     )
 

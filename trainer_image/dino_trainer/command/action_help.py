@@ -128,7 +128,7 @@ results, in <results_dir>/gen_trt_engine/:
 _QUANTIZE = """\
 examples:
   dino quantize -e spec.yaml                          the ONNX file that export left
-  dino quantize -e spec.yaml quantize.algorithm=entropy quantize.gate.maxLoss=0.01
+  dino quantize -e spec.yaml quantize.algorithm=entropy quantize.gate.max_loss=0.01
   dino quantize -e spec.yaml quantize.backend=torchao quantize.mode=weight_only_ptq
                                                       a smaller checkpoint that computes as before
   dino preflight -e spec.yaml --for quantize          check the calibration data first
@@ -143,7 +143,7 @@ a smallest spec.yaml (accuracy is compared on the test data, else on the calibra
 
 _QUANTIZE_RESULTS = """\
 results, in <results_dir>/quantize/:
-  dino_model_int8.onnx    published only where it loses no more than quantize.gate.maxLoss of mAP
+  dino_model_int8.onnx    published only where it loses no more than quantize.gate.max_loss of mAP
   dino_model_int8.pth     in its place with weight_only_ptq; evaluate and inference take it
   report.html             accuracy and latency of both, and which layers were quantized
 """
