@@ -105,7 +105,8 @@ class InferenceLab:
         return inference.run(spec, self.context(spec))
 
     def context(self, spec: ExperimentSpec) -> RunContext:
-        return a_context(spec, self.recorder, self.stop, Action.INFERENCE)
+        work = self.folder / "work"
+        return a_context(spec, self.recorder, self.stop, Action.INFERENCE, work)
 
     @property
     def results(self) -> Path:

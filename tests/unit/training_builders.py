@@ -171,9 +171,11 @@ def a_context(
     recorder: Recorder,
     stop: Event | None = None,
     action: Action = Action.TRAIN,
+    work: Path | None = None,
 ) -> RunContext:
-    """The context that the command would give an action."""
-    work = Path(spec.results_dir).parent / "work"
+    """The context that the command would give an action. work: beside the results, else."""
+    assert work or "://" not in spec.results_dir, "there is no folder beside them"
+    work = work or Path(spec.results_dir).parent / "work"
     return RunContext(
         output=Output(output_folder(spec, action), work),
         reporter=recorder,  # type: ignore[arg-type]  # the part of it that actions use
