@@ -6,6 +6,7 @@ template, the loader and `kubectl explain` are all derived from it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, TypedDict, Unpack
 
@@ -154,6 +155,12 @@ def key(default: Any, text: str, **facts: Unpack[FieldOptions]) -> Any:
         only=facts.get("only", ()),
     )
     return Field(description=text, json_schema_extra={"note": note}, **limits)  # type: ignore[dict-item]
+
+
+def either(words: Iterable[str]) -> str:
+    """The words as a sentence offers them: `.pth, .tlt or .onnx`."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def note_of(field: Any) -> Note:

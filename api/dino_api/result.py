@@ -23,7 +23,7 @@ MOST_CLASSES = 20_000
 """Of a model: what a status, a checkpoint and an exported file hold the names of."""
 MOST_WARNINGS, MOST_ARTIFACTS = 100, 64
 Line = Annotated[str, Field(max_length=URI)]
-ModelFormat = Annotated[Format, Field(description="checkpoint, onnx, or engine (TensorRT).")]
+ModelFormat = Annotated[Format, Field(description="What kind of file it is; engine: TensorRT.")]
 Sha256 = Annotated[str | None, Field(max_length=64, description="SHA-256 of the file, in hex.")]
 FileSize = Annotated[int | None, Field(ge=0, description="Size of the file.")]
 MeanAP = Annotated[float | None, Field(description="AP averaged over IoU 0.50 to 0.95.")]

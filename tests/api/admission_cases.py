@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from kubernetes.client import ApiException
 
+from dino_api.base import either
+from dino_api.formats import ENDINGS
 from dino_api.names import LONGEST_SEARCHED_OUTPUT, Action
 
 GONE = object()
@@ -154,7 +156,7 @@ BAD: dict[str, tuple[str, Any, str, str]] = {
         "spec.parent",
         {"uri": "s3://bucket/model.zip"},
         "spec.parent.uri",
-        "ends in .pth, .tlt, .ckpt, .pt, .bin, .pkl, .safetensors, .onnx or .engine",
+        f"ends in {either(ENDINGS)}",
     ),
     "a parent on this machine": (
         "spec.parent",

@@ -25,6 +25,7 @@ from tests.api.admission_cases import (
     of,
 )
 from tests.unit.api_rule_cases import CASES
+from tests.unit.plan_actions import FILES, TAKES
 
 
 @pytest.mark.parametrize(("path", "value", "field", "part"), BAD.values(), ids=BAD.keys())
@@ -118,13 +119,7 @@ def test_a_manifest_that_suits_its_action_is_accepted(
     dinojobs.create(of(action, *changes))
 
 
-TAKE = {
-    "checkpoint": {
-        Action.TRAIN, Action.DISTILL, Action.EXPORT, Action.EVALUATE, Action.INFERENCE,
-    },
-    "onnx": {Action.QUANTIZE, Action.GEN_TRT_ENGINE, Action.EVALUATE, Action.INFERENCE},
-    "engine": {Action.EVALUATE, Action.INFERENCE},
-}  # fmt: skip
+TAKE = {model: {each for each in Action if model in TAKES[each]} for model in FILES}
 
 
 @pytest.mark.parametrize("end", [*ENDINGS, ".SafeTensors", ".ONNX"])

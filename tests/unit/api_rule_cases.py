@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from dino_api.actions import ACTIONS
 from dino_api.names import Action
 
 Experiment = dict[str, Any]
@@ -60,6 +61,7 @@ EVALUATE, INFERENCE, EXPORT = Action.EVALUATE, Action.INFERENCE, Action.EXPORT
 ENGINE, QUANTIZE, DISTILL = Action.GEN_TRT_ENGINE, Action.QUANTIZE, Action.DISTILL
 S3, AWS = "s3://bucket/x", "aws://bucket/x"
 
+OWN_INPUT = tuple(each.action for each in ACTIONS.values() if each.own_input)
 PLACES: dict[Action, tuple[str, ...]] = {
     EVALUATE: ("checkpoint", "onnx_file", "trt_engine", "results_dir"),
     INFERENCE: ("checkpoint", "onnx_file", "trt_engine", "results_dir"),
@@ -207,12 +209,9 @@ CASES: dict[str, RuleCase] = {
         f"{action}-size": of(
             action, {"input_height": 640}, {"input_width": 960, "input_height": 544}
         )
-        for action in (EVALUATE, INFERENCE, EXPORT)
+        for action in OWN_INPUT
     },
-    **{
-        f"{action}-batch": of(action, {"batch_size": 0}, {"batch_size": 1})
-        for action in (EVALUATE, INFERENCE, EXPORT)
-    },
+    **{f"{action}-batch": of(action, {"batch_size": 0}, {"batch_size": 1}) for action in OWN_INPUT},
     **{
         f"{action}-nodes": of(action, {"num_nodes": 2}, {"num_nodes": 1})
         for action in (EVALUATE, INFERENCE)

@@ -133,7 +133,7 @@ def test_a_search_knows_the_experiment_of_a_job() -> None:
     job, template = ".spec.experiment", ".spec.template.experiment"
     keys = {path.removeprefix(job): node for path, node in NODES.items() if path.startswith(job)}
     found = {path.removeprefix(template): node for path, node in SEARCH_NODES.items()}
-    others = (".inference", ".distill")
+    others = tuple(f".{each.action}" for each in ACTIONS.values() if not each.follows)
     for path, node in keys.items():
         told = {"x-kubernetes-validations", "properties"} & {*node}
         if (

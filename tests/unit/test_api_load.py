@@ -59,7 +59,7 @@ def test_an_empty_file_is_an_empty_spec() -> None:
 
 
 def test_every_rule_has_a_case() -> None:
-    assert {rule.id for rule in RULES} == CASES.keys()
+    assert {rule.id for rule in RULES} == CASES.keys(), "tests/unit/api_rule_cases.py has them"
     assert len({rule.id for rule in RULES}) == len(RULES)
 
 

@@ -241,12 +241,28 @@ def test_the_guide_to_searches_names_the_failures_of_parameters_and_of_all_trial
     assert tuple(named) == wanted
 
 
-AUGMENTATION = (ROOT / "docs" / "add-an-augmentation.md").read_text()
+HOW_TO = {"CONTRIBUTING.md": 8, "docs/add-an-augmentation.md": 12, "docs/architecture.md": 25}
+"""Pages for contributors, and how many names each has at least."""
 
 
-def test_what_the_page_about_augmentations_names_is_where_it_says() -> None:
-    """`NAME` in `path`: functions, tables and classes of the code."""
-    named = re.findall(rf"`([\w-]+)` in `((?:{TOP})/[\w./-]*\.py)`", AUGMENTATION)
-    assert len(named) >= 12
+def named_in_files(text: str) -> list[tuple[str, str]]:
+    """`NAME` in `path`: functions, tables and classes of the code, and where they are."""
+    return re.findall(rf"`([\w.-]+)` in `((?:{TOP})/[\w./-]*\.py)`", text)
+
+
+@pytest.mark.parametrize("page", HOW_TO)
+def test_what_a_page_for_contributors_names_is_where_it_says(page: str) -> None:
+    named = named_in_files((ROOT / page).read_text())
+    assert len(named) >= HOW_TO[page]
     missing = [(word, path) for word, path in named if word not in (ROOT / path).read_text()]
     assert missing == []
+
+
+def test_the_three_values_pass_as_many_files_as_the_map_says() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    values = text.partition("## Three values, from end to end\n")[2].partition("\n## ")[0]
+    items = values.split("\n- ")[1:]
+    assert len(items) == 3
+    for item in items:
+        (count,) = re.findall(r"\*\*, (\d+) files:", item)
+        assert len(set(PATH.findall(item))) == int(count), item

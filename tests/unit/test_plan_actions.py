@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dino_api.failures import TABLE, FailureRule
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Plan
 from dino_operator.plan.observed import objects
@@ -364,10 +365,13 @@ def test_a_gate_that_failed_keeps_the_comparison_and_the_report() -> None:
     assert [each.reason for each in done.events] == ["Failed"]
 
 
-@pytest.mark.parametrize("code, reason", [(79, "NoTensorRT"), (78, "NoGPU"), (80, "GateFailed")])
-def test_what_no_retry_mends_is_not_tried_again(code: int, reason: str) -> None:
-    done = ended("gen_trt_engine", code, {})
+NEVER = [rule for rule in TABLE if rule.exit_code is not None and rule.retry == "never"]
+
+
+@pytest.mark.parametrize("rule", NEVER, ids=lambda rule: str(rule.reason))
+def test_what_no_retry_mends_is_not_tried_again(rule: FailureRule) -> None:
+    done = ended("gen_trt_engine", rule.exit_code or 0, {})
     assert done.status is not None
-    assert done.status["failure"]["reason"] == reason
-    assert done.status["failure"]["remedy"]
-    assert conditions(done)["Failed"][:2] == ("True", reason)
+    assert done.status["failure"]["reason"] == rule.reason
+    assert done.status["failure"]["remedy"] == rule.remedy
+    assert conditions(done)["Failed"][:2] == ("True", rule.reason)

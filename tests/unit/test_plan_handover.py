@@ -7,8 +7,8 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from dino_api import formats
 from dino_api.actions import facts_of
+from dino_api.formats import CALLED, Format
 from dino_api.names import Action
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Plan
@@ -17,7 +17,7 @@ from dino_operator.plan.rendered import spec_file
 from dino_operator.plan.rendered.inheritance import left_in
 from dino_operator.plan.rendered.model_files import misfit
 from tests.builders import Builder, JobBuilder, Object, a_job, around, later
-from tests.unit.plan_actions import ACTIONS, FILES, KEYS, TAKES, given, job_to, that_left
+from tests.unit.plan_actions import ACTIONS, DATA, FILES, KEYS, TAKES, given, job_to, that_left
 from tests.unit.plan_cases import SETTINGS
 from tests.unit.plan_searches import a_search_for
 
@@ -25,7 +25,7 @@ STRUCTURE = {"backbone": "resnet_18", "num_queries": 100, "num_select": 50, "dro
 WELL = [(action, model) for action in ACTIONS for model in TAKES[action]]
 ILL = [(action, model) for action in ACTIONS for model in FILES if model not in TAKES[action]]
 LEAVERS = {"checkpoint": "train", "onnx": "export", "engine": "gen_trt_engine"}
-CALLED = {"checkpoint": "a checkpoint", "onnx": "an ONNX file", "engine": "a TensorRT engine"}
+"""An evaluation hands on a model of any other format."""
 
 
 def looked(job: JobBuilder, *others: Builder) -> Plan:
@@ -56,7 +56,7 @@ def read(job: JobBuilder) -> dict[str, Any]:
 @pytest.mark.parametrize("action, model", WELL)
 def test_a_parents_model_goes_into_the_actions_own_key(action: str, model: str) -> None:
     job = heir(action)
-    done = looked(job, that_left(model, LEAVERS[model]))
+    done = looked(job, that_left(model, LEAVERS.get(model, "evaluate")))
     assert ready(done) == (
         "True",
         "ParentComplete",
@@ -68,12 +68,14 @@ def test_a_parents_model_goes_into_the_actions_own_key(action: str, model: str) 
 
 @pytest.mark.parametrize("action, model", ILL)
 def test_a_model_that_the_action_cannot_take_is_refused_in_words(action: str, model: str) -> None:
-    done = looked(heir(action), that_left(model, LEAVERS[model]))
+    leaver = LEAVERS.get(model, "evaluate")
+    done = looked(heir(action), that_left(model, leaver))
     assert not done.creates
     assert done.status is not None
     failure = done.status["failure"]
     assert failure["reason"] == "InvalidSpec"
-    said = f"DinoJob base ({LEAVERS[model]}) leaves {CALLED[model]}: "
+    leaves = "leaves" if model in LEAVERS else "left"
+    said = f"DinoJob base ({leaver}) {leaves} {CALLED[model]}: "
     assert said in failure["message"]
     assert failure["message"].startswith(f"{action} needs {CALLED[TAKES[action][0]]}, and ")
     assert ready(done)[:2] == ("False", "InvalidSpec")
@@ -328,10 +330,11 @@ def test_where_the_trainers_words_are_lost_the_int8_checkpoint_is_known_by_its_n
 
 
 def test_every_format_has_its_rows_here_and_a_way_to_what_each_action_takes() -> None:
-    assert set(FILES) == set(get_args(formats.Format))
+    assert set(FILES) == set(get_args(Format)), "tests/unit/plan_actions.py has a row for each"
+    assert set(DATA) == set(TAKES) == set(Action), "and for each action"
     for action in Action:
         taken = facts_of(action, weights=False).takes
-        for model in set(formats.CALLED) - set(taken):
+        for model in set(CALLED) - set(taken):
             refusal = misfit(action, model, "DinoJob base (train) left")
             assert refusal is not None
             assert "another model" not in refusal, "say how one comes to it, in _REMEDIES"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from dino_api.actions import ACTIONS
 from dino_api.experiment import ExperimentSpec
 from dino_api.loading import load
 from dino_api.names import Action
@@ -159,7 +160,7 @@ def test_a_model_that_is_not_there(folder: Path) -> None:
     with pytest.raises(TrainerError, match="There is no file") as missing:
         opened(folder, "no.pth")
     assert missing.value.reason == "InputNotFound"
-    keys = "evaluate.checkpoint or evaluate.onnx_file or evaluate.trt_engine"
+    keys = " or ".join(f"evaluate.{key}" for key in ACTIONS[Action.EVALUATE].model_keys)
     assert missing.value.remedy == f"Name a model that is there as {keys}."
     uri = model_uri(a_user_spec(), Action.EVALUATE)
     with pytest.raises(TrainerError) as missing:

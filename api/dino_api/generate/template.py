@@ -51,13 +51,13 @@ _EXAMPLES = {
     "dataset.augmentation.fixed_size": "[480, 640]",
     "dataset.augmentation.zoom_crop": "[0.7, 1.0]",
     "dataset.augmentation.fixed_random_crop": "1024",
-    "evaluate.input_width": "640",
-    "evaluate.input_height": "640",
-    "inference.input_width": "640",
-    "inference.input_height": "640",
     "inference.color_map": "{car: red}",
-    "export.input_width": "640",
-    "export.input_height": "640",
+    **{
+        f"{each.action}.{side}": "640"
+        for each in ACTIONS.values()
+        if each.own_input
+        for side in ("input_width", "input_height")
+    },
 }
 _LEFT_OUT = {
     "train.is_dry_run",
@@ -126,6 +126,8 @@ def _assignment(path: str, name: str, field: FieldInfo) -> str:
     if path in _EXAMPLES:
         return f"# {name}: {_EXAMPLES[path]}"
     default = _SHOWN.get(path, field.get_default(call_default_factory=True))
+    if default is None:
+        raise ValueError(f"{path} has no default to show: give it an example in _EXAMPLES here")
     if isinstance(default, dict) or (
         isinstance(default, list) and default and isinstance(default[0], dict)
     ):

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from dino_api.actions import ACTIONS, DatasetSplit
-from dino_api.base import NAME, NO_NULL, NOT_BLANK, URI, Camel, NumberOrString
+from dino_api.base import NAME, NO_NULL, NOT_BLANK, URI, Camel, NumberOrString, either
+from dino_api.formats import endings
 from dino_api.names import API_VERSION, KIND, TRAINS, Action
 from dino_api.resources.datasets import Datasets, DatasetSource, InferenceSource
 from dino_api.resources.pod_template import PodTemplate
@@ -170,7 +171,8 @@ class Parent(Camel):
     uri: str | None = Field(
         None,
         max_length=URI,
-        description="A model file in place of a name: s3://….pth, .safetensors, .onnx or .engine.",
+        description="A model file in place of a name: an s3:// URI that ends in "
+        f"{either(endings())}.",
     )
 
 
@@ -224,8 +226,8 @@ class DinoJobSpec(TrainingSpec):
     """What to do. Immutable except runPolicy."""
 
     action: Action = Field(
-        description="What the job does: train, evaluate, inference, export, gen_trt_engine, "
-        "quantize or distill. Each reads its section of experiment, and model and dataset."
+        description=f"What the job does: {either(Action)}. Each reads its section of "
+        "experiment, and model and dataset."
     )
     automl_policy: Literal["Auto", "Disabled"] = Field(
         "Auto",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from dino_api.actions import ACTIONS, DatasetSplit, needing, reading, taking_only
+from dino_api.base import either
 from dino_api.formats import CALLED, Format, endings
 from dino_api.names import WEIGHTS_ALONE, Action
 from dino_api.rules.resource.rule import ResourceRule, sources
@@ -131,11 +132,6 @@ SHAPE_RULES: tuple[ResourceRule, ...] = (
 )
 
 
-def _listed(ends: Sequence[str]) -> str:
-    *most, last = ends
-    return f"{', '.join(most)} or {last}" if most else last
-
-
 def _choice(ends: Iterable[str]) -> str:
     return "|".join(each.removeprefix(".") for each in ends)
 
@@ -147,7 +143,7 @@ def _takes(model: Format, who: str, asked: str, remedy: str) -> ResourceRule:
         f"parent-{model}",
         "spec",
         "parent.uri",
-        f"must be {CALLED[model]} ({_listed(ends)}) for {who}",
+        f"must be {CALLED[model]} ({either(ends)}) for {who}",
         remedy,
         f"!self.?parent.?uri.hasValue() || !({asked}) || "
         f"self.parent.uri.matches('[.](?i:{_choice(ends)})$')",
@@ -177,7 +173,7 @@ PARENT_RULES: tuple[ResourceRule, ...] = (
         "parent-uri",
         "spec.parent",
         "uri",
-        f"must be an s3:// URI that ends in {_listed(endings())}",
+        f"must be an s3:// URI that ends in {either(endings())}",
         "the ending says what kind of model it is",
         "!has(self.uri) || "
         f"self.uri.matches('^s3://[a-z0-9][a-z0-9.-]+/.+[.](?i:{_choice(endings())})$')",

@@ -6,12 +6,17 @@ import copy
 
 from dino_api import names as api
 from dino_api.names import Action, ConditionReason, ConditionType
+from dino_api.resources.dinojob import DinoJobSpec, TrainingSpec
 from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed import queue_labels
 from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.rendered import children, inheritance, names
 
-OWN = ("action", "automlPolicy", "parent")
+OWN = frozenset(
+    field.alias or name
+    for name, field in DinoJobSpec.model_fields.items()
+    if name not in TrainingSpec.model_fields
+)
 """Parts of the spec that a search's template does not have."""
 HELD = ("suspend", "stop")
 """Parts of runPolicy that hold the search, not each of its trials."""

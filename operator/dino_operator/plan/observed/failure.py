@@ -126,20 +126,20 @@ def _exited(pod: Pod, ended: Termination) -> Cause:
     """
     code = 1 if ended.exit_code is None else ended.exit_code
     result = Result.from_termination_message(ended.message)
-    reported = result.failure if result else None
-    if reported and reported.reason == FailureReason.OUT_OF_MEMORY:
+    failure = result.failure if result else None
+    if failure and failure.reason == FailureReason.OUT_OF_MEMORY:
         # The kernel killed one process of several; the container's first lived to tell.
-        return _out_of_memory(pod, reported.message, code)
+        return _out_of_memory(pod, failure.message, code)
     rule = failures.by_exit_code(code)
     if ended.reason == OOM_KILLED and not _explains(rule):
         own = f"; the trainer ended with exit code {code}" if code != KILLED_CODE else ""
-        own += f": {reported.message}" if reported else ""
+        own += f": {failure.message}" if failure else ""
         return _out_of_memory(pod, memory_limit.killed(pod) + own, code)
     if code in (KILLED_CODE, PREEMPTED_CODE):
         return _signalled(pod, code)
-    if reported is None:
+    if failure is None:
         return Cause(rule or _crashed(), _with_log(f"{ENDED} {code}", ended), exit_code=code)
-    return Cause(rule or _crashed(), reported.message, reported.remedy or "", code)
+    return Cause(rule or _crashed(), failure.message, failure.remedy or "", code)
 
 
 def _explains(rule: failures.FailureRule | None) -> bool:
