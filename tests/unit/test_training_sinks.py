@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -20,7 +21,7 @@ from dino_trainer.recorders.mlflow_sink import MlflowSink, parameters
 from dino_trainer.recorders.sinks import recorded
 from dino_trainer.recorders.tensorboard_sink import TensorBoardSink
 from dino_trainer.report.meter import LossParts
-from tests.patience import LONG
+from tests.patience import LONG, Patience
 from tests.unit.training_builders import (
     Killed,
     Recorder,
@@ -106,6 +107,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("DINO_JOB_NAME", "chips")
     monkeypatch.setattr(mlflow_sink, "_SECONDS", 0.05)
+    monkeypatch.setattr(mlflow_sink, "_LAST_SECONDS", LONG)
     return tmp_path / "mlflow"
 
 
@@ -115,6 +117,14 @@ def runs_of(experiment: str = "dino") -> list[Any]:
     return client.search_runs([known.experiment_id]) if known else []
 
 
+def described() -> None:
+    """Waits until MLflow has the run with its parameters: only then is its id surely known."""
+    patience = Patience(LONG)
+    while not any(one.data.params for one in runs_of()):
+        assert patience.lasts(), "no run"
+        time.sleep(0.05)
+
+
 def metric(run_id: str, name: str) -> dict[int, float]:
     return {point.step: point.value for point in MlflowClient().get_metric_history(run_id, name)}
 
@@ -122,7 +132,7 @@ def metric(run_id: str, name: str) -> dict[int, float]:
 @pytest.mark.usefixtures("store")
 def test_an_interrupted_training_is_one_mlflow_run(tmp_path: Path) -> None:
     spec = spec_for(tmp_path)
-    first = interrupted(spec, 5)
+    first = interrupted(spec, 5, described)
     (only,) = runs_of()
     assert only.info.status == "KILLED"
     assert latest(spec)["loggers"] == {"mlflow": only.info.run_id}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -206,10 +207,18 @@ def run(spec: ExperimentSpec, recorder: Recorder | None = None) -> Result:
     return train.run(spec, a_context(spec, recorder))
 
 
-def interrupted(spec: ExperimentSpec, at: int) -> Recorder:
-    """Train until the stop event is set during step `at`."""
+def interrupted(
+    spec: ExperimentSpec, at: int, ready: Callable[[], object] = lambda: None
+) -> Recorder:
+    """Train until the stop event is set during step `at`, once `ready` has returned."""
     stop = Event()
-    recorder = Recorder(lambda step: stop.set() if step == at else None)
+
+    def end(step: int) -> None:
+        if step == at:
+            ready()
+            stop.set()
+
+    recorder = Recorder(end)
     with pytest.raises(TrainerError, match=rf"after step {at} of 8; a checkpoint is saved") as why:
         train.run(spec, a_context(spec, recorder, stop))
     assert why.value.reason == "Preempted"
