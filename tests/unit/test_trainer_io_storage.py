@@ -19,6 +19,7 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.store import Store
 from dino_trainer.storage.uris import split
+from tests.patience import LONG
 from tests.unit.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, free_port
 
 LARGE = 40 * 1024 * 1024
@@ -187,16 +188,20 @@ def test_a_server_that_never_answers_is_unavailable_in_time(
 def test_an_upload_outlasts_a_server_that_restarts(
     own_s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DINO_STORAGE_PATIENCE", "30")
+    """It is started once the wait for it has been said."""
+    monkeypatch.setenv("DINO_STORAGE_PATIENCE", str(LONG))
     path = tmp_path / "checkpoint"
     path.write_bytes(os.urandom(LARGE))
-    said: list[str] = []
+    starting: list[threading.Thread] = []
+
+    def say(_: str) -> None:
+        if not starting:
+            starting.append(threading.Thread(target=own_s3_server.start))
+            starting[0].start()
+
     own_s3_server.stop()
-    back = threading.Timer(3, own_s3_server.start)
-    back.start()
-    stored = open_store(f"s3://{BUCKET}", said.append).upload(path, "checkpoint")
-    back.join()
-    assert said, "the wait is said"
+    stored = open_store(f"s3://{BUCKET}", say).upload(path, "checkpoint")
+    starting[0].join()
     found = own_s3_server.client().head_object(Bucket=BUCKET, Key="checkpoint")
     assert found["ContentLength"] == LARGE
     assert found["Metadata"]["sha256"] == stored.sha256
@@ -206,7 +211,7 @@ def test_a_server_that_goes_away_during_an_upload(
     own_s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The upload starts over once the server is back, and the object is whole."""
-    monkeypatch.setenv("DINO_STORAGE_PATIENCE", "30")
+    monkeypatch.setenv("DINO_STORAGE_PATIENCE", str(LONG))
     path = tmp_path / "checkpoint"
     path.write_bytes(os.urandom(3 * LARGE))
     gone = threading.Event()
