@@ -284,3 +284,15 @@ def small_job(name: str, epochs: int = 2, **spec: Any) -> Object:
             **spec,
         },
     }
+
+
+def search_like(job: Object, **spec: Any) -> Object:
+    """A search of the job's name whose trials are trainings like it. spec: what else it has."""
+    own = ("action", "automlPolicy")
+    template = {key: value for key, value in job["spec"].items() if key not in own}
+    return {
+        "apiVersion": "dino-operator.io/v1alpha1",
+        "kind": "DinoAutoML",
+        "metadata": {"name": job["metadata"]["name"]},
+        "spec": {"template": template, **spec},
+    }

@@ -10,7 +10,7 @@ import pytest
 
 from dino_api.resources.dinoautoml import Algorithm, Assignment, SearchParameter
 from dino_operator.plan.search.samplers.draw import draw
-from tests.e2e.jobs import TERMINAL, Lab, Object, is_true, sha256, small_job
+from tests.e2e.jobs import TERMINAL, Lab, Object, is_true, search_like, sha256, small_job
 from tests.patience import Patience
 from tests.reliability.test_kills import kill_operator
 
@@ -47,34 +47,26 @@ SEED = next(seed for seed in range(1000) if is_telling(draws(seed)))
 
 def search() -> Object:
     """Digits with a detector of one layer each: half a minute a trial."""
-    job = small_job(NAME, epochs=8)["spec"]
-    for key in ("action", "automlPolicy"):
-        del job[key]
-    job["datasets"] = {
+    data = {
         "train": [{"uri": "s3://dino/one-class/train"}],
         "validation": [{"uri": "s3://dino/one-class/val"}],
     }
-    job["runPolicy"] = {"maxRetries": 0}
-    experiment = job["experiment"]
+    job = small_job(NAME, epochs=8, datasets=data, runPolicy={"maxRetries": 0})
+    experiment = job["spec"]["experiment"]
     # It is searched: what the template sets cannot be.
     del experiment["model"]["pretrained_backbone_path"]
     experiment["dataset"]["batch_size"] = 8
     experiment["train"]["clip_grad_norm"] = 0.1
-    return {
-        "apiVersion": "dino-operator.io/v1alpha1",
-        "kind": "DinoAutoML",
-        "metadata": {"name": NAME},
-        "spec": {
-            "template": job,
-            "engine": "Embedded",
-            "algorithm": {"name": "random", "seed": SEED},
-            "pruning": {"name": "median", "startEpoch": 2, "minTrials": 1},
-            "search": SEARCH,
-            "maxTrials": TRIALS,
-            "parallelTrials": PARALLEL,
-            "then": [{"action": "train", "epochs": 1}],
-        },
-    }
+    return search_like(
+        job,
+        engine="Embedded",
+        algorithm={"name": "random", "seed": SEED},
+        pruning={"name": "median", "startEpoch": 2, "minTrials": 1},
+        search=SEARCH,
+        maxTrials=TRIALS,
+        parallelTrials=PARALLEL,
+        then=[{"action": "train", "epochs": 1}],
+    )
 
 
 def followed(lab: Lab, kills: list[int], seconds: float) -> tuple[Object, int]:

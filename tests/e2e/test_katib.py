@@ -15,7 +15,7 @@ from demo.errors import DemoError
 from dino_api.names import Label
 from dino_operator.plan.model import Settings
 from dino_operator.preview import preview
-from tests.e2e.jobs import TERMINAL, Lab, is_true, sha256, small_job
+from tests.e2e.jobs import TERMINAL, Lab, is_true, search_like, sha256, small_job
 from tests.patience import Patience
 
 Object = dict[str, Any]
@@ -31,20 +31,14 @@ pytestmark = [pytest.mark.cluster]
 
 def a_search(name: str, epochs: int = 2, **spec: Any) -> Object:
     """A baseline and three trials of seconds, two at a time, of which Katib draws three."""
-    template = small_job(name, epochs=epochs)["spec"]
-    for key in ("action", "automlPolicy"):
-        del template[key]
+    job = small_job(name, epochs=epochs)
+    experiment = job["spec"]["experiment"]
     for key in ("num_queries", "num_select"):  # what the template sets cannot be searched
-        del template["experiment"]["model"][key]
+        del experiment["model"][key]
     # The default of 300 queries, which the baseline has, needs as many tokens.
-    template["experiment"]["dataset"]["augmentation"]["fixed_size"] = [256, 320]
+    experiment["dataset"]["augmentation"]["fixed_size"] = [256, 320]
     told = {"maxTrials": 4, "parallelTrials": 2, "search": [LR, QUERIES, DROPOUT], **spec}
-    return {
-        "apiVersion": "dino-operator.io/v1alpha1",
-        "kind": "DinoAutoML",
-        "metadata": {"name": name},
-        "spec": {"engine": "Katib", "template": template, **told},
-    }
+    return search_like(job, engine="Katib", **told)
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from demo.errors import DemoError
 from demo.images import CLUSTER
 from demo.plan import DEV_HOME
 from tests.e2e.fixtures import open_lab, put_small_data
-from tests.e2e.jobs import ENDED, Lab, Object, ended, is_true, sha256, small_job
+from tests.e2e.jobs import ENDED, Lab, Object, ended, is_true, search_like, sha256, small_job
 from tests.patience import Patience
 
 RECORDS = DEV_HOME / "node" / "run"
@@ -112,16 +112,20 @@ class Kubectl(Protocol):
 
 @dataclass
 class Seen:
-    """What was noticed of all jobs while things were killed: what must never be, by job."""
+    """What was noticed of all jobs while things were killed: what must never be, by job.
 
+    jobs: as they were at the last look.
+    """
+
+    jobs: list[Object] = field(default_factory=list)
     wrong: dict[str, str] = field(default_factory=dict)
     epochs: dict[str, int] = field(default_factory=dict)
     looks: int = 0
 
-    def look(self, lab: Kubectl) -> list[Object]:
-        """All DinoJobs, after judging them and their pods. Raises DemoError: nobody answers."""
+    def look(self, lab: Kubectl) -> None:
+        """Judges all DinoJobs and their pods. Raises DemoError: nobody answers."""
         pods = json.loads(lab.kubectl("get", "pods", "-o", "json"))["items"]
-        jobs: list[Object] = json.loads(lab.kubectl("get", "dinojobs", "-o", "json"))["items"]
+        self.jobs = json.loads(lab.kubectl("get", "dinojobs", "-o", "json"))["items"]
         self.looks += 1
         labels = [pod["metadata"].get("labels", {}) for pod in pods if is_live(pod)]
         alive = Counter(
@@ -132,9 +136,13 @@ class Seen:
         for name, count in alive.items():
             if count > 1:
                 self.wrong[name] = f"{count} training pods at a time"
-        for job in jobs:
+        for job in self.jobs:
             self._progress(job["metadata"]["name"], job.get("status", {}))
-        return jobs
+
+    @property
+    def unfinished(self) -> list[str]:
+        """Names of the jobs that had not ended."""
+        return [one["metadata"]["name"] for one in self.jobs if not ended(one.get("status", {}))]
 
     def _progress(self, name: str, status: Object) -> None:
         """A checkpoint is saved after each epoch, at about the time when that is told."""
@@ -177,11 +185,10 @@ class Chaos:
             bring_up()
 
     def refill(self, jobs: int) -> None:
-        """So many trainings are under way."""
+        """So many trainings are under way, as far as the last look tells."""
+        mine = [one for one in self.seen.jobs if one["metadata"]["name"].startswith("chaos-job-")]
+        open_ones = self.made - sum(ended(one.get("status", {})) for one in mine)
         with suppress(DemoError):  # the API server is away
-            there = self.seen.look(self.lab)
-            mine = [each for each in there if each["metadata"]["name"].startswith("chaos-job-")]
-            open_ones = sum(not ended(each.get("status", {})) for each in mine)
             for _ in range(open_ones, jobs):
                 self.lab.apply(a_job(f"chaos-job-{self.made + 1}"))
                 self.made += 1
@@ -195,28 +202,27 @@ class Chaos:
             self.kill()
             time.sleep(self.rng.uniform(*PAUSES))
 
-    def finish(self) -> list[Object]:
-        """Every DinoJob, once all have ended, the search among them."""
+    def finish(self) -> None:
+        """Returns once all DinoJobs have ended, and the search."""
         bring_up()
-        patience, jobs = Patience(LAST), list[Object]()
+        patience = Patience(LAST)
         while patience.lasts():
             with suppress(DemoError):
-                jobs = self.seen.look(self.lab)
                 search = self.lab.get("dinoautoml", SEARCH).get("status", {})
-                if ended(search) and all(ended(each.get("status", {})) for each in jobs):
-                    return jobs
+                self.seen.look(self.lab)
+                if ended(search) and not self.seen.unfinished:
+                    return
             time.sleep(LOOK)
-        left = [each["metadata"]["name"] for each in jobs if not ended(each.get("status", {}))]
-        names = ", ".join(left) or SEARCH
+        names = ", ".join(self.seen.unfinished) or SEARCH
         raise AssertionError(f"not ended after {patience.seconds:.0f} s: {names}")
 
-    def judge(self, jobs: list[Object], folder: Path) -> list[str]:
+    def judge(self, folder: Path) -> list[str]:
         """What is wrong, a sentence each."""
         wrong = [f"{name}: {what}" for name, what in sorted(self.seen.wrong.items())]
         search = self.lab.get("dinoautoml", SEARCH)["status"]
         if not is_true(search, "Complete") or search["trials"]["succeeded"] != TRIALS:
             wrong.append(f"{SEARCH}: {search.get('conditions')}")
-        for job in jobs:
+        for job in self.seen.jobs:
             name, status = job["metadata"]["name"], job["status"]
             wrong += [f"{name}: {what}" for what in self._of(name, status, folder)]
         return wrong
@@ -242,22 +248,14 @@ def a_job(name: str) -> Object:
 
 def a_search() -> Object:
     """Trials of the same kind."""
-    template = a_job(SEARCH)["spec"]
-    for key in ("action", "automlPolicy"):
-        del template[key]
-    return {
-        "apiVersion": "dino-operator.io/v1alpha1",
-        "kind": "DinoAutoML",
-        "metadata": {"name": SEARCH},
-        "spec": {
-            "engine": "Embedded",
-            "algorithm": {"name": "random", "seed": 1},
-            "search": [{"path": "train.optim.lr", "min": 1e-5, "max": 1e-3, "scale": "log"}],
-            "maxTrials": TRIALS,
-            "parallelTrials": 2,
-            "template": template,
-        },
-    }
+    return search_like(
+        a_job(SEARCH),
+        engine="Embedded",
+        algorithm={"name": "random", "seed": 1},
+        search=[{"path": "train.optim.lr", "min": 1e-5, "max": 1e-3, "scale": "log"}],
+        maxTrials=TRIALS,
+        parallelTrials=2,
+    )
 
 
 def bring_up() -> None:
@@ -302,8 +300,9 @@ def main(arguments: list[str] | None = None) -> int:
         chaos = Chaos(lab, random.Random(given.seed))
         with looking(chaos.seen, lab):
             chaos.run(given.minutes, given.jobs)
-            jobs = chaos.finish()
-        wrong = chaos.judge(jobs, folder)
+        chaos.finish()
+        wrong = chaos.judge(folder)
+    jobs = chaos.seen.jobs
     attempts = sum(job["status"].get("attempts", 0) for job in jobs)
     killed = ", ".join(f"{name} {count}" for name, count in chaos.killed.most_common())
     print(f"{sum(chaos.killed.values())} kills: {killed}")
