@@ -77,7 +77,7 @@ class Program:
         return digest.hexdigest()[:16]
 
 
-KUBE = Program("kube", NAMES_OF_KUBE, "5 minutes on 2 idle cores the first time")
+KUBE = Program("kube", NAMES_OF_KUBE, "6 minutes on 2 idle cores the first time")
 S3 = Program("s3", ("s3",), "1 minute the first time")
 PAUSE = Program("pause", ("pause",), "2 s")
 PROGRAMS = (KUBE, S3, PAUSE)
@@ -95,9 +95,8 @@ def ensure(*programs: Program) -> None:
         check_go()
         with locked("programs"):
             missing = [program for program in programs if not program.binary.exists()]
-            with ThreadPoolExecutor(max(1, len(missing))) as pool:
-                for each in [pool.submit(compile_program, program) for program in missing]:
-                    each.result()
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(compile_program, missing))
     for program in programs:
         link(program)
 
