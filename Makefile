@@ -5,6 +5,10 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
+# Many container images have this set. Each process would then compile all that it imports of torch anew, which takes
+# ten seconds of a core, and the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
+
 export CLUSTER ?= dev
 export DINO_DEVCLUSTER_HOME ?= $(HOME)/.cache/dino-devcluster
 DATA ?=
@@ -191,8 +195,8 @@ machine: ## Whether this machine can carry the development cluster, before anyth
 	echo "error: there is no python3 in PATH: apt-get install python3-venv" >&2; exit 1; }; devcluster/cluster check; }
 
 .PHONY: demo
-demo: machine setup ## Cluster, images, S3, operator, dataset, training, pictures. DATA=dir uses your COCO folder
-	$(RUN) python -m demo $(if $(DATA),--data $(DATA))
+demo: machine $(UV) ## Cluster, images, S3, operator, dataset, training, pictures. DATA=dir uses your COCO folder
+	$(UV) run --frozen --no-default-groups --group demo python -m demo $(if $(DATA),--data $(DATA))
 
 .PHONY: sample-dataset
 sample-dataset: setup ## Handwritten digits with boxes to try a training on. TO=s3://bucket/folder, or a folder

@@ -203,7 +203,11 @@ def apply_manifests(instance: Instance) -> None:
 
 
 def write(path: Path, text: str) -> Path:
-    """Write a settings file and return its path."""
+    """Write a settings file, unless it says so already, and return its path.
+
+    kube-proxy watches its own, and ends where it is written anew, with whatever text.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
     return path

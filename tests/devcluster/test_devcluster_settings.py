@@ -55,6 +55,17 @@ def test_all_instances_can_run_side_by_side() -> None:
     assert len({one.root for one in every}) == len(every)
 
 
+def test_settings_that_stay_are_not_written_again(state: Path) -> None:
+    node.kube_proxy(FULL)
+    path = FULL.root / "kube-proxy.json"
+    os.utime(path, ns=(1, 1))
+    node.kube_proxy(FULL)
+    assert path.stat().st_mtime_ns == 1  # kube-proxy, which watches it, goes on
+    path.write_text("{}")
+    node.kube_proxy(FULL)
+    assert path.read_text() != "{}"
+
+
 def test_jobs_are_played_where_no_controller_works_on_them(state: Path) -> None:
     flag = "--controllers=*,-job-controller"
     assert flag in control_plane.controller_manager(PLAYED).command

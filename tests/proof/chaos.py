@@ -255,6 +255,7 @@ def a_search() -> Object:
         search=[{"path": "train.optim.lr", "min": 1e-5, "max": 1e-3, "scale": "log"}],
         maxTrials=TRIALS,
         parallelTrials=2,
+        pruning={"name": "none"},
     )
 
 
