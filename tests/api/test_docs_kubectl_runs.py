@@ -29,7 +29,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "kubectl-dino.md"
 RUN = re.compile(r"^(\$ kubectl dino ((\w[\w-]*) ?.*)\n)((?:(?!\$ |```).*\n)*)", re.MULTILINE)
 OFFLINE = ("validate", "from-tao")
 RECORD = "DINO_RECORD"
-NOT_RUN = {"render": "shown in other pages", "logs": "needs a kubelet", "completion": "a script"}
+NOT_RUN = {
+    "render": "two hundred lines of YAML",
+    "logs": "recorded in docs/tutorial.md, with real pods",
+    "completion": "a script",
+}
 """Commands without a run on that page, and why."""
 DATA = {"numClasses": 4, "images": 1200, "classNames": ["", "cell"], "warnings": []}
 CURVE = [{"epoch": n, "mAP50": v} for n, v in enumerate((0.02, 0.11, 0.3, 0.52, 0.66, 0.64), 1)]
