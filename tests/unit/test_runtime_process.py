@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from pathlib import Path
@@ -21,11 +22,13 @@ from dino_operator.plan.model import Settings
 from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import names, spec_file
 from dino_operator.plan.rendered.spec_file import to_yaml
+from dino_operator.runtime import loop
 from dino_operator.runtime.client import ApiError, Client, configuration, path
-from dino_operator.runtime.keys import Kind
+from dino_operator.runtime.keys import Key, Kind
 from dino_operator.runtime.lease import Lease, Terms
 from dino_operator.runtime.loop import Operator, Options
 from dino_operator.runtime.metrics import OperatorMetrics
+from dino_operator.runtime.reconcile import Reconciler
 from dino_operator.runtime.server import Server
 from tests.builders import a_job
 from tests.statuses import (
@@ -225,6 +228,39 @@ async def test_a_stuck_key_is_trouble() -> None:
     operator = Operator(NoApi(), Settings("t"), options, OperatorMetrics())  # type: ignore[arg-type]
     assert "has waited" in operator.trouble
     await operator.stop()
+
+
+class NothingThere(NoApi):
+    """An API server with all kinds and no objects."""
+
+    async def served(self) -> frozenset[Kind]:  # type: ignore[override]
+        return frozenset(Kind)
+
+    async def list_all(self, kind: Kind, namespace: str | None) -> tuple[list[Any], int]:
+        return [], 1
+
+
+@pytest.mark.parametrize("status, tried", [(0, 4), (500, 100)])
+async def test_where_nobody_answers_not_every_key_is_tried(
+    status: int, tried: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "UNREACHABLE_PAUSE", 3600)
+    options = Options(workers=4)
+    operator = Operator(NothingThere(), Settings("t"), options, OperatorMetrics())  # type: ignore[arg-type]
+    asked = set[Key]()
+
+    async def refuse(self: Reconciler, key: Key) -> None:
+        asked.add(key)
+        raise ApiError(status, "", "")
+
+    monkeypatch.setattr(Reconciler, "reconcile", refuse)
+    await operator.start()
+    for number in range(100):
+        operator.queue.add(Key(Kind.DINOJOBS, "n", f"job-{number}"))
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    await operator.stop()
+    assert len(asked) == tried
 
 
 def test_paths() -> None:

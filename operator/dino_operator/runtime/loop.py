@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 CRD_WAIT = 5.0
 CRD_RECHECK = 60.0
 """How often it is asked whether a kind that was missing is served now."""
+UNREACHABLE_PAUSE = 1.0
+"""Seconds that a worker lets pass where nobody answered: with thousands of keys it would ask for
+one after the other, and take half a core for nothing."""
 NEEDED = frozenset(Kind) - {Kind.DINOAUTOMLS}
 """Kinds without which the operator waits. Searches came later: an old installation lacks them."""
 
@@ -155,11 +158,12 @@ class Operator:
     async def _work(self) -> None:
         while True:
             key = await self.queue.get()
-            started = time.monotonic()
+            started, pause = time.monotonic(), 0.0
             try:
                 again = await self._reconciler.reconcile(key)
             except ApiError as error:
                 wait, result = self.queue.failed(key), "error"
+                pause = UNREACHABLE_PAUSE if error.status == 0 else 0.0
                 log.warning("%s: %s; again in %.1f s", key, error, wait)
             except Exception:
                 wait, result = self.queue.failed(key), "bug"
@@ -168,6 +172,8 @@ class Operator:
                 result = "ok"
                 self.queue.done(key, again)
             self.metrics.reconciled(KINDS[key.kind], result, time.monotonic() - started)
+            if pause:
+                await asyncio.sleep(pause)
 
     async def _resync_for_ever(self) -> None:
         while True:
