@@ -91,7 +91,10 @@ def kubelet(instance: Instance) -> Service:
         "node-ip": BRIDGE_ADDRESS,
     }
     health = answers(f"http://127.0.0.1:{instance.ports.kubelet_health}/healthz")
-    return Service("kubelet", command("kubelet", flags), health)
+    # containerd listens before its part for Kubernetes answers.
+    return Service(
+        "kubelet", command("kubelet", flags), health, too_soon="server is not initialized yet"
+    )
 
 
 def kubelet_config(instance: Instance) -> dict[str, object]:

@@ -20,12 +20,17 @@ END = 120.0  # seconds that a killed process has to be gone
 
 @dataclass(frozen=True)
 class Service:
-    """A process of the cluster: how to start it and how to see that it works."""
+    """A process of the cluster: how to start it and how to see that it works.
+
+    too_soon: what the log of one says that ends because another one is not ready yet, though it
+    listens already; such a one is started again.
+    """
 
     name: str
     command: list[str]
     healthy: Callable[[], bool]
     environment: dict[str, str] = field(default_factory=dict)
+    too_soon: str | None = None
 
 
 @dataclass(frozen=True)
@@ -127,10 +132,12 @@ def _wait_healthy(instance: Instance, service: Service, within: float) -> None:
             return True
         _reap()
         if not is_running(instance, service.name):
-            raise ClusterError(
-                f"{service.name} ended right after its start. Its log, {path}, ends with:\n"
-                f"{tail(str(path))}"
-            )
+            if service.too_soon is None or service.too_soon not in tail(str(path)):
+                raise ClusterError(
+                    f"{service.name} ended right after its start. Its log, {path}, ends with:\n"
+                    f"{tail(str(path))}"
+                )
+            start(instance, service)
         return False
 
     wait_for(

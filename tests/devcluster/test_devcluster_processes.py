@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,20 @@ def test_a_later_process_with_the_same_id_is_left_alone(instance: Instance) -> N
     finally:
         other.kill()
         other.wait()
+
+
+def test_a_service_that_came_too_soon_is_started_again(instance: Instance, tmp_path: Path) -> None:
+    script = (
+        f"import pathlib, time; tried = pathlib.Path({str(tmp_path)!r}, 'tried')\n"
+        "if not tried.exists(): tried.touch(); raise SystemExit('runtime: not initialized yet')\n"
+        "tried.with_name('ready').touch(); time.sleep(3600)"
+    )
+    ready = (tmp_path / "ready").exists
+    service = replace(sleeper(script=script), healthy=ready, too_soon="not initialized yet")
+    start(instance, service)
+    wait_healthy(instance, [service])
+    assert is_running(instance, "sleeper")
+    stop(instance, ["sleeper"])
 
 
 def test_a_service_that_ends_at_once_is_told_with_its_log(instance: Instance) -> None:
