@@ -1,7 +1,7 @@
 """A crowd of DinoJobs: what progress pushes cost with many pods, and how a restart copes with all.
 
-The crowd lives: our operator makes it, on a control plane whose Jobs and pods are played. Some of
-the trainings run on and push their progress; the others have ended, with Jobs and pods still there.
+On a control plane whose Jobs and pods are played. Our operator makes those that run on and push
+their progress, and one that ends; the others are copies of that one, with Jobs and pods.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from dino_api.result import Progress, Validation
 from tests.api.operator_cluster import a_manifest
 from tests.api.operator_process import Process
 from tests.bench import operator_requests as requests
-from tests.bench.control_plane import PLAYED_JOBS, administrator, peak_mib
+from tests.bench.control_plane import PLAYED_JOBS, administrator, cpu_seconds, peak_mib
 from tests.bench.harness import Bench, machine
+from tests.bench.job_copies import read_family
 from tests.bench.job_player import JobPlayer
 from tests.bench.operator_scale import create, wait_for
 from tests.bench.operator_sides import (
@@ -46,7 +47,7 @@ EVERY = 10.0
 """Seconds between two pushes of a pod, as the trainer has it."""
 EPOCHS = 24
 LIMIT = 3000.0
-PREFIX = "crowd-"
+PREFIX, ORIGINAL = "crowd-", "crowd-original"
 DURATION = "apiserver_request_duration_seconds_bucket"
 
 
@@ -165,16 +166,17 @@ class Pusher:
         self.taken.append(time.monotonic() - asked)
 
 
-async def populate(side: Side, jobs: int, pushing: int) -> list[str]:
-    """Lives so many trainings; returns the names of those that run on."""
-    every = [f"{PREFIX}{index}" for index in range(jobs)]
-    staying = set(every[:pushing])
+async def populate(side: Side, pushing: int) -> list[str]:
+    """Lives so many trainings, and ORIGINAL to its end; returns the names of those that run on."""
+    every = [f"{PREFIX}{index}" for index in range(pushing)]
+    staying = set(every)
     async with connect(side.kubectl.kubeconfig, side.namespace) as api:
         player = JobPlayer(api, stays=staying.__contains__)
         playing = [asyncio.create_task(each) for each in (player.play(), player.follow())]
-        making = asyncio.create_task(create(api, [a_manifest(name) for name in every]))
+        manifests = [a_manifest(name) for name in (ORIGINAL, *every)]
+        making = asyncio.create_task(create(api, manifests))
         try:
-            await wait_for(jobs - pushing, player, [*playing, making])
+            await wait_for(1, player, [*playing, making])
             waiting = Patience(LIMIT)
             while len(player.running) < pushing:
                 assert waiting.lasts(), f"only {len(player.running)} of {pushing} run"
@@ -182,7 +184,31 @@ async def populate(side: Side, jobs: int, pushing: int) -> list[str]:
         finally:
             for task in playing:
                 task.cancel()
-    return every[:pushing]
+    return every
+
+
+async def add_ended(side: Side, count: int) -> None:
+    """So many that have ended; the operator does not run meanwhile, since it would live them."""
+    operator = own(side)
+    operator.kill()
+    async with connect(side.kubectl.kubeconfig, side.namespace) as api:
+        family = await read_family(api, ORIGINAL)
+        await family.copies(api, [f"{PREFIX}ended-{index}" for index in range(count)])
+    operator.start()
+    rests(operator, LONG)
+
+
+def own(side: Side) -> Process:
+    """Our operator's process."""
+    assert isinstance(side.own, Process)
+    return side.own
+
+
+def pid(side: Side) -> int:
+    """Of the process that runs now."""
+    process = own(side).process
+    assert process is not None
+    return process.pid
 
 
 def durations(side: Side) -> Counter[float]:
@@ -196,10 +222,10 @@ async def push(side: Side, staying: Sequence[str]) -> Pushes:
         pusher = Pusher(api, staying)
         await pusher.push_for(EVERY)  # the first reports make the statuses larger
         pusher.taken.clear()
-        before, cpu, began = durations(side), side.used(), time.monotonic()
+        before, cpu, began = durations(side), cpu_seconds(pid(side)), time.monotonic()
         await pusher.push_for(SECONDS)
         seconds = time.monotonic() - began
-        used = (side.used() - cpu) / seconds
+        used = (cpu_seconds(pid(side)) - cpu) / seconds
         after = durations(side)
     buckets = {bound: after[bound] - before[bound] for bound in after}
     return Pushes(len(staying), pusher.taken, pusher.refused, buckets, seconds, used)
@@ -207,15 +233,13 @@ async def push(side: Side, staying: Sequence[str]) -> Pushes:
 
 def restart(side: Side) -> Restart:
     """Kills the operator and starts it again; what it writes by that stands in the log."""
-    operator = side.own
-    assert isinstance(operator, Process)
+    operator = own(side)
     operator.kill()
     since, began = audit_log().stat().st_size, time.monotonic()
     operator.start()
     ready = time.monotonic() - began
     seconds = rests(operator, LONG) - began
-    assert operator.process is not None
-    mib = peak_mib(operator.process.pid)
+    mib = peak_mib(pid(side))
     asked = tuple(requests.read(audit_log(), since, side.user))
     return Restart(seconds, ready, mib, asked)
 
@@ -226,12 +250,12 @@ def main() -> None:
         ours(administrator(PLAYED_JOBS, "600s"), Path(folder) / "crowd") as side,
     ):
         began = time.monotonic()
-        staying = asyncio.run(populate(side, JOBS, PUSHING))
+        staying = asyncio.run(populate(side, PUSHING))
+        rests(own(side), LONG)
+        asyncio.run(add_ended(side, JOBS - PUSHING - 1))
         lived = time.monotonic() - began
-        assert side.own is not None
-        rests(side.own, LONG)
         pushed = asyncio.run(push(side, staying))
-        rests(side.own, LONG)
+        rests(own(side), LONG)
         again = restart(side)
     told_of_pushes(pushed).emit()
     for each in told_of_restart(again, lived):
