@@ -3,9 +3,9 @@
 On the dev cluster so many trainings and a search are under way. Every few seconds a part of the
 cluster, the operator or a trainer is killed, and a moment later `devcluster/cluster up` starts what
 the node's owner would start again. When the time is up everything must end well: each job once,
-never with two pods at a time, from its last checkpoint. Prints what was killed and what came of it;
-exits with 1 where something is wrong. It takes the whole dev cluster, and deletes what is there in
-the tests' namespace.
+never with two pods at a time, from what lay in the store. Prints what was killed and what came of
+it; exits with 1 where something is wrong. It takes the whole dev cluster, and deletes what is there
+in the tests' namespace.
 """
 
 from __future__ import annotations
@@ -21,15 +21,21 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
 from demo.errors import DemoError
 from demo.images import CLUSTER
 from demo.plan import DEV_HOME
+from demo.storage import DemoStorage
+from dino_api.names import LATEST_CHECKPOINT
 from tests.e2e.fixtures import open_lab, put_small_data
 from tests.e2e.jobs import ENDED, Lab, Object, ended, is_true, search_like, sha256, small_job
 from tests.patience import Patience
@@ -104,6 +110,32 @@ VICTIMS = (
 )
 
 
+@dataclass
+class CheckpointUploads:
+    """What is known of one training's checkpoints in the store.
+
+    etag: of the one that was seen last. epochs: told when each was first seen there.
+    """
+
+    etag: str = ""
+    epochs: list[int] = field(default_factory=list)
+
+    def note(self, etag: str, epoch: int) -> None:
+        """What lies there now, empty for nothing, and the epoch that is told."""
+        if etag and etag != self.etag:
+            self.etag = etag
+            self.epochs.append(epoch)
+
+    @property
+    def sure(self) -> int:
+        """An epoch that the one in the store has at least.
+
+        Uploads go on beside the training, one at a time. The one before the last began after the
+        third but last was seen, and so did the last one, with at most one epoch waiting.
+        """
+        return max(0, self.epochs[-3] - 1) if len(self.epochs) >= 3 else 0
+
+
 class Kubectl(Protocol):
     """What is asked of a cluster to look at it."""
 
@@ -119,11 +151,14 @@ class Seen:
 
     jobs: list[Object] = field(default_factory=list)
     wrong: dict[str, str] = field(default_factory=dict)
-    epochs: dict[str, int] = field(default_factory=dict)
+    uploads: dict[str, CheckpointUploads] = field(default_factory=dict)
     looks: int = 0
 
-    def look(self, lab: Kubectl) -> None:
-        """Judges all DinoJobs and their pods. Raises DemoError: nobody answers."""
+    def look(self, lab: Kubectl, stored: Mapping[str, str]) -> None:
+        """Judges all DinoJobs and their pods. Raises DemoError: nobody answers.
+
+        stored: ETags of checkpoints by their URI, of now or before.
+        """
         pods = json.loads(lab.kubectl("get", "pods", "-o", "json"))["items"]
         self.jobs = json.loads(lab.kubectl("get", "dinojobs", "-o", "json"))["items"]
         self.looks += 1
@@ -137,22 +172,24 @@ class Seen:
             if count > 1:
                 self.wrong[name] = f"{count} training pods at a time"
         for job in self.jobs:
-            self._progress(job["metadata"]["name"], job.get("status", {}))
+            latest = f"{job['spec']['output']['uri'].rstrip('/')}/train/{LATEST_CHECKPOINT}"
+            self._progress(job, stored.get(latest, ""))
 
     @property
     def unfinished(self) -> list[str]:
         """Names of the jobs that had not ended."""
         return [one["metadata"]["name"] for one in self.jobs if not ended(one.get("status", {}))]
 
-    def _progress(self, name: str, status: Object) -> None:
-        """A checkpoint is saved after each epoch, at about the time when that is told."""
-        epoch = status.get("progress", {}).get("epoch")
-        if epoch is None:
-            return
-        if 0 < epoch < self.epochs.get(name, 0) - 1:
-            back = f"back from epoch {self.epochs[name]} to {epoch}"
-            self.wrong[name] = f"{back}: a checkpoint is lost"
-        self.epochs[name] = max(epoch, self.epochs.get(name, 0))
+    def _progress(self, job: Object, etag: str) -> None:
+        """A training that begins again goes on from what was in the store."""
+        name, progress = job["metadata"]["name"], job.get("status", {}).get("progress", {})
+        uploads = self.uploads.setdefault(name, CheckpointUploads())
+        if not progress.get("step"):
+            return  # nothing is told of this attempt yet
+        epoch = progress["epoch"]
+        if epoch < uploads.sure:
+            self.wrong[name] = f"at epoch {epoch} after one of {uploads.sure} or more was stored"
+        uploads.note(etag, epoch)
 
 
 def is_live(pod: Object) -> bool:
@@ -165,6 +202,7 @@ class Chaos:
     """The cluster, what is killed in it, and what was seen."""
 
     lab: Lab
+    store: Store
     rng: random.Random
     killed: Counter[str] = field(default_factory=Counter)
     seen: Seen = field(default_factory=Seen)
@@ -209,7 +247,7 @@ class Chaos:
         while patience.lasts():
             with suppress(DemoError):
                 search = self.lab.get("dinoautoml", SEARCH).get("status", {})
-                self.seen.look(self.lab)
+                self.seen.look(self.lab, self.store.etags())
                 if ended(search) and not self.seen.unfinished:
                     return
             time.sleep(LOOK)
@@ -266,15 +304,48 @@ def bring_up() -> None:
         print(f"cluster up: {(done.stderr.strip().splitlines() or ['?'])[-1]}", flush=True)
 
 
+class Store:
+    """Checkpoints in the tests' bucket; what was there before, while it does not answer."""
+
+    def __init__(self, storage: DemoStorage) -> None:
+        self._storage, self._etags = storage, dict[str, str]()
+        quick = Config(
+            s3={"addressing_style": "path" if storage.path_style else "auto"},
+            retries={"max_attempts": 1},
+            connect_timeout=2,
+            read_timeout=5,
+        )
+        self._client = boto3.client(
+            "s3",
+            endpoint_url=storage.endpoint or None,
+            region_name=storage.region,
+            aws_access_key_id=storage.access_key,
+            aws_secret_access_key=storage.secret_key,
+            config=quick,
+        )
+
+    def etags(self) -> dict[str, str]:
+        """By URI."""
+        pages = self._client.get_paginator("list_objects_v2")
+        with suppress(BotoCoreError, ClientError):
+            self._etags = {
+                f"s3://{self._storage.bucket}/{one['Key']}": one["ETag"]
+                for page in pages.paginate(Bucket=self._storage.bucket, Prefix="test-results/")
+                for one in page.get("Contents", ())
+                if one["Key"].endswith(f"/{LATEST_CHECKPOINT}")
+            }
+        return self._etags
+
+
 @contextmanager
-def looking(seen: Seen, lab: Lab) -> Iterator[None]:
+def looking(chaos: Chaos) -> Iterator[None]:
     """Judges what is to be seen, all the time."""
     stop = threading.Event()
 
     def look() -> None:
         while not stop.wait(LOOK):
             with suppress(DemoError):
-                seen.look(lab)
+                chaos.seen.look(chaos.lab, chaos.store.etags())
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
@@ -298,8 +369,8 @@ def main(arguments: list[str] | None = None) -> int:
         folder = Path(path)
         lab = open_lab(folder)
         put_small_data(lab, folder / "small")
-        chaos = Chaos(lab, random.Random(given.seed))
-        with looking(chaos.seen, lab):
+        chaos = Chaos(lab, Store(lab.storage), random.Random(given.seed))
+        with looking(chaos):
             chaos.run(given.minutes, given.jobs)
         chaos.finish()
         wrong = chaos.judge(folder)

@@ -28,9 +28,13 @@ def a_pod(job: str, phase: str = "Running", action: str = "train") -> Object:
     return {"metadata": {"labels": labels}, "status": {"phase": phase}}
 
 
+OUTPUT = "s3://dino/test-results/a"
+LATEST = f"{OUTPUT}/train/dino_model_latest.pth"
+
+
 def at_epoch(epoch: int | None) -> list[Object]:
-    progress = {} if epoch is None else {"progress": {"epoch": epoch}}
-    return [{"metadata": {"name": "a"}, "status": progress}]
+    told = {} if epoch is None else {"progress": {"epoch": epoch, "step": 6 * epoch + 1}}
+    return [{"metadata": {"name": "a"}, "spec": {"output": {"uri": OUTPUT}}, "status": told}]
 
 
 @pytest.mark.parametrize(
@@ -43,19 +47,27 @@ def at_epoch(epoch: int | None) -> list[Object]:
 )
 def test_two_pods_of_a_training_are_noticed(pods: list[Object], wrong: dict[str, str]) -> None:
     seen = Seen()
-    seen.look(Told(pods, []))
+    seen.look(Told(pods, []), {})
     assert seen.wrong == wrong
 
 
 @pytest.mark.parametrize(
-    ("epochs", "lost"), [([1, 5, 2], True), ([1, 5, None, 4, 6], False), ([3, 0, 1], True)]
+    ("looks", "lost"),
+    [
+        ([(1, "a"), (2, "b"), (9, "c"), (3, "c")], False),  # "c" may be of epoch 1 to 9
+        ([(8, "a"), (9, "b"), (10, "c"), (7, "c")], False),
+        ([(8, "a"), (9, "b"), (10, "c"), (6, "c")], True),
+        ([(8, "a"), (9, "b"), (10, "c"), (None, "c"), (7, "c")], False),
+        ([(8, "a"), (9, "b"), (10, "c"), (0, "c")], True),
+        ([(8, "a"), (9, ""), (10, "a"), (0, "a")], False),  # one upload, of nobody knows which
+    ],
 )
 def test_a_checkpoint_that_is_lost_shows_in_the_epochs(
-    epochs: list[int | None], lost: bool
+    looks: list[tuple[int | None, str]], lost: bool
 ) -> None:
     seen = Seen()
-    for epoch in epochs:
-        seen.look(Told([], at_epoch(epoch)))
+    for epoch, etag in looks:
+        seen.look(Told([], at_epoch(epoch)), {LATEST: etag})
     assert bool(seen.wrong) is lost
 
 

@@ -152,8 +152,8 @@ class TrainConfig(Section):
     max_detections: Int = key(100, "As evaluate's, of validation.", ge=100, le=10000)
     checkpoint_interval: Int = key(
         1,
-        "Epochs or steps (checkpoint_interval_unit) between checkpoints: what a killed job loses "
-        "at most. In epochs, at most num_epochs.",
+        "Epochs or steps (checkpoint_interval_unit) between checkpoints: what a killed job loses, "
+        "with what was still being uploaded. In epochs, at most num_epochs.",
         decides=False,
         ge=1,
         le=10000000,
