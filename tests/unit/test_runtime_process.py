@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -236,8 +237,10 @@ class NothingThere(NoApi):
     async def served(self) -> frozenset[Kind]:  # type: ignore[override]
         return frozenset(Kind)
 
-    async def list_all(self, kind: Kind, namespace: str | None) -> tuple[list[Any], int]:
-        return [], 1
+    async def pages(
+        self, kind: Kind, namespace: str | None
+    ) -> AsyncIterator[tuple[list[Any], int]]:
+        yield [], 1
 
 
 @pytest.mark.parametrize("status, tried", [(0, 4), (500, 100)])

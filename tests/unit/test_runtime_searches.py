@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from dino_api.names import MANAGED_BY, MANAGED_BY_LABEL, Label
 from dino_operator.plan.model import Delete, Object, Plan, Settings, is_true
 from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.children import Children
@@ -191,11 +194,11 @@ class OldApi:
     async def served(self, group: str = OURS) -> frozenset[str]:
         return self.kinds
 
-    async def list_all(
-        self, kind: str, namespace: str | None, selector: str = ""
-    ) -> tuple[list[Object], int]:
+    async def pages(
+        self, kind: str, namespace: str | None
+    ) -> AsyncIterator[tuple[list[Object], int]]:
         self.listed.append(kind)
-        return self.things.get(kind, []), 100
+        yield self.things.get(kind, []), 100
 
     async def finish_writes(self) -> None:
         """Nothing was written."""
@@ -203,6 +206,39 @@ class OldApi:
 
 def an_operator(api: OldApi) -> Operator:
     return Operator(api, Settings("t"), Options(workers=0), OperatorMetrics())  # type: ignore[arg-type]
+
+
+class PodSpec(dict[str, Any]):
+    """Of a whole pod, as a page brings it; what is kept of it is made anew."""
+
+
+class PagedApi(OldApi):
+    """An API server with many pods. most: whole pods that were in memory at a time."""
+
+    most = 0
+
+    async def pages(
+        self, kind: str, namespace: str | None
+    ) -> AsyncIterator[tuple[list[Object], int]]:
+        for page in range(20 if kind == Kind.PODS else 1):
+            yield [self.pod(20 * page + number) for number in range(20)], 100
+            whole = sum(type(each) is PodSpec for each in gc.get_objects())
+            self.most = max(self.most, whole)
+
+    def pod(self, number: int) -> Object:
+        """One of a training."""
+        labels = {MANAGED_BY_LABEL: MANAGED_BY, Label.JOB.value: f"job-{number}"}
+        meta = {"name": f"pod-{number}", "namespace": "n", "uid": str(number), "labels": labels}
+        return {"metadata": {**meta, "resourceVersion": "7"}, "spec": PodSpec(), "status": {}}
+
+
+async def test_what_is_listed_is_not_all_kept_whole() -> None:
+    api = PagedApi("dinojobs", "dinoautomls")
+    operator = an_operator(api)
+    await operator.resync()
+    assert len(list(operator.cache.resources(Kind.PODS))) == 400
+    assert 0 < api.most <= 5 * 20, "a few pages at most"
+    await operator.stop()
 
 
 async def test_it_runs_without_the_crd_of_searches_and_notices_it(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -208,20 +208,31 @@ class Client:
         return await self._list(*what)
 
     async def _list(self, kind: str, namespace: str | None, selector: str) -> _Listed:
-        """Page by page."""
+        """All pages together."""
+        things, version = list[Object](), 0
+        async for page, of_list in self.pages(kind, namespace, selector):
+            things += page
+            version = of_list
+        return things, version
+
+    async def pages(
+        self, kind: str, namespace: str | None, selector: str = ""
+    ) -> AsyncIterator[_Listed]:
+        """The objects page by page, each with the version of the list: whoever needs little of each
+        object need not hold all of them. Raises ApiError.
+        """
         chosen = ",".join(part for part in (_SELECTORS.get(kind, ""), selector) if part)
         query = {"limit": str(PAGE), **({"labelSelector": chosen} if chosen else {})}
-        things: list[Object] = []
         while True:
             page = await self.request("GET", path(kind, namespace), query=query)
             about = objects.mapping(page.get("metadata"))
             version = str(about.get("resourceVersion", ""))
             if not _VERSION.fullmatch(version):
                 raise ApiError(0, "", f"the API server's answer is no list of {kind}")
-            things += page.get("items") or []
+            yield page.get("items") or [], int(version)
             token = about.get("continue")
             if not token:
-                return things, int(version)
+                return
             query["continue"] = token
 
     async def list_in(self, group: str, plural: str, space: str, selector: str) -> list[Object]:

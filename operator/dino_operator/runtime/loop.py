@@ -17,6 +17,7 @@ from dino_operator.runtime.keys import KINDS, Key, Kind
 from dino_operator.runtime.metrics import OperatorMetrics
 from dino_operator.runtime.queue import Queue
 from dino_operator.runtime.reconcile import Reconciler
+from dino_operator.runtime.trim import trim
 
 log = logging.getLogger(__name__)
 CRD_WAIT = 5.0
@@ -201,7 +202,11 @@ class Operator:
             self.queue.add(key)
 
     async def _resync_kind(self, kind: Kind, namespace: str | None) -> int:
-        things, version = await self._client.list_all(kind, namespace)
+        things, version = list[Object](), 0
+        async for page, of_list in self._client.pages(kind, namespace):
+            # Ten thousand jobs, with their pods, are a gigabyte: no page outlives the next one.
+            things += (trim(kind, each) for each in page)
+            version = of_list
         keys = {key for key in self.cache.all_keys() if namespace in (None, key.namespace)}
         for key in self.cache.replace(kind, things, version, keys):
             self.queue.add(key)
