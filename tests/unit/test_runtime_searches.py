@@ -204,6 +204,9 @@ class OldApi:
         """Nothing was written."""
 
 
+KEY_OF_A = Key(Kind.DINOJOBS, "team", "a")
+
+
 def an_operator(api: OldApi) -> Operator:
     return Operator(api, Settings("t"), Options(workers=0), OperatorMetrics())  # type: ignore[arg-type]
 
@@ -230,6 +233,31 @@ class PagedApi(OldApi):
         labels = {MANAGED_BY_LABEL: MANAGED_BY, Label.JOB.value: f"job-{number}"}
         meta = {"name": f"pod-{number}", "namespace": "n", "uid": str(number), "labels": labels}
         return {"metadata": {**meta, "resourceVersion": "7"}, "spec": PodSpec(), "status": {}}
+
+
+async def test_what_a_watch_lists_at_its_beginning_is_not_planned_a_second_time() -> None:
+    job = a_job("a").obj()
+    job["metadata"]["resourceVersion"] = "90"
+    api = OldApi("dinojobs", "dinoautomls")
+    api.things["dinojobs"] = [job]
+    operator = an_operator(api)
+    await operator.resync()  # as of version 100
+    assert await operator.queue.get() == KEY_OF_A
+    operator.queue.done(KEY_OF_A)
+    operator.observe(Kind.DINOJOBS, None, job)
+    assert operator.queue.depth == 0
+    operator.observe(Kind.DINOJOBS, None, changed_at(job, 101))
+    assert operator.queue.depth == 1, "that is news"
+    assert await operator.queue.get() == KEY_OF_A
+    operator.queue.done(KEY_OF_A)
+    operator.observe(Kind.DINOJOBS, "MODIFIED", job)
+    assert operator.queue.depth == 1, "what a watch tells later may be the answer to a write"
+    await operator.stop()
+
+
+def changed_at(thing: Object, version: int) -> Object:
+    """The same as of another version."""
+    return {**thing, "metadata": {**thing["metadata"], "resourceVersion": str(version)}}
 
 
 async def test_what_is_listed_is_not_all_kept_whole() -> None:

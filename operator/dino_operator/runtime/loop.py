@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from dino_operator.plan.model import Object, Settings
-from dino_operator.runtime.cache import ObjectCache
+from dino_operator.runtime.cache import ObjectCache, version_of
 from dino_operator.runtime.client import ApiError, Client
 from dino_operator.runtime.keys import KINDS, Key, Kind
 from dino_operator.runtime.metrics import OperatorMetrics
@@ -60,6 +60,7 @@ class Operator:
         self._reconciler = Reconciler(self.cache, client, settings, metrics)
         self._tasks: list[asyncio.Task[None]] = []
         self._synced_at: float | None = None
+        self._listed: dict[Kind, int] = {}
         self.changed = asyncio.Event()
         for kind, name in KINDS.items():
             metrics.watch(name, partial(self.cache.resources, kind))
@@ -96,8 +97,14 @@ class Operator:
         self.queue = Queue()  # the old one believes that what was cut off is still worked on
 
     def observe(self, kind: Kind, event: str | None, thing: Object) -> None:
-        """Takes in one watch event and has the owner looked at."""
+        """Takes in one watch event and has the owner looked at.
+
+        event: None for what a watch lists at its beginning. What the last resync has listed as well
+        brings nothing new, and its owner was looked at then.
+        """
         self.metrics.last_event.labels(kind.value).set(time.time())
+        if event is None and version_of(thing) <= self._listed.get(kind, 0):
+            return
         if event == "DELETED":
             self.cache.remove(kind, thing)
         else:
@@ -190,16 +197,17 @@ class Operator:
 
         Watches lose deletions in their gaps; this finds them.
         """
-        oldest = None
+        listed: dict[Kind, int] = {}
         for kind in sorted(self.cache.served):
             for namespace in self._options.namespaces or (None,):
                 version = await self._resync_kind(kind, namespace)
-                oldest = version if oldest is None else min(oldest, version)
-        self.cache.forget_deleted(oldest or 0)
+                listed[kind] = min(version, listed.get(kind, version))
+        self.cache.forget_deleted(min(listed.values(), default=0))
         self.cache.forget_known()
         self._synced_at = time.monotonic()
         for key in self.cache.all_keys():
             self.queue.add(key)
+        self._listed = listed
 
     async def _resync_kind(self, kind: Kind, namespace: str | None) -> int:
         things, version = list[Object](), 0
