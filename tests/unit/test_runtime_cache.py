@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from dino_operator.runtime.cache import ObjectCache
 from dino_operator.runtime.keys import Key, Kind, key_of, keys_of
+from dino_operator.runtime.trim import trim
 from tests.builders import a_child, a_job, a_pod
 from tests.unit.plan_searches import a_search_for
 
@@ -59,6 +61,29 @@ def test_a_list_of_one_key_leaves_the_others() -> None:
     cache.put(Kind.PODS, a_pod_at(5))
     assert cache.replace(Kind.PODS, [], version=9, keys={Key(Kind.DINOJOBS, "team", "y")}) == set()
     assert phases(cache) == ["Pending"]
+
+
+def dicts_of(phase: str) -> int:
+    """How many dicts a hundred pods are kept in."""
+    cache, before = ObjectCache(), sum(type(each) is dict for each in gc.get_objects())
+    for number in range(100):
+        pod = a_pod_at(5, phase, uid=f"u{number}")
+        pod["metadata"]["name"] = f"p{number}"
+        assert cache.put(Kind.PODS, pod)
+    after = sum(type(each) is dict for each in gc.get_objects())
+    assert len(phases(cache)) == 100
+    return after - before
+
+
+def test_pods_that_have_ended_are_kept_packed_and_read_as_before() -> None:
+    pod = a_pod_at(5, "Succeeded")
+    cache = ObjectCache()
+    cache.put(Kind.PODS, pod)
+    (kept,) = cache.children(KEY).pods
+    assert kept.raw == trim(Kind.PODS, pod)
+    assert dicts_of("Succeeded") < 20 < 200 < dicts_of("Running")
+    cache.put(Kind.PODS, a_pod_at(6, "Running"))
+    assert phases(cache) == ["Running"]
 
 
 def test_deletions_are_forgotten_with_time() -> None:
