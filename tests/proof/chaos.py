@@ -99,7 +99,7 @@ def command_line(pid: int) -> bytes:
 
 
 VICTIMS = (
-    Victim("trainer", 5, container("/dino", "train"), returns=True),
+    Victim("trainer", 5, container("/opt/venv/bin/dino", "train"), returns=True),
     Victim("operator", 3, container("-m", "dino_operator.main"), returns=True),
     Victim("kubelet", 2, part("kubelet")),
     Victim("kube-apiserver", 2, part("kube-apiserver")),
