@@ -142,6 +142,10 @@ class Served:
         """Return the bytes that the forward pass keeps for the backward pass."""
         return activation_bytes(self.step.modules, lambda: self.step.forward(bf16))
 
+    def recompute(self, on: bool) -> None:
+        """Set ``train.activation_checkpoint`` of ours."""
+        self.step.model.activation_checkpoint = on
+
     def graph_breaks(self) -> int:
         """Return how often tracing the model for compilation stops."""
         return sum(
