@@ -63,14 +63,15 @@ class _Dense(torch.autograd.Function):
         ctx.types = [rows.dtype, *(p.dtype for p in parameters)]
         weights, biases = ([p.to(kind) for p in parameters[i::2]] for i in (0, 1))
         whole = rows.to(kind)
+        *turned, last = [weight.t() for weight in weights]
         made, hidden = [], []
         for part in _parts(whole, keep):
-            inputs = _inputs(part, weights, biases)
-            made.append(torch.addmm(biases[-1], inputs[-1], weights[-1].t()))
+            inputs = _inputs(part, turned, biases[:-1])
+            made.append(torch.addmm(biases[-1], inputs[-1], last))
             if keep:
                 hidden = inputs[1:]
         ctx.depth = len(weights)
-        ctx.save_for_backward(*weights, *biases[:-1], whole, *hidden)
+        ctx.save_for_backward(whole, *weights, *turned, *biases[:-1], *hidden)
         return made[0] if len(made) == 1 else torch.cat(made)
 
     @staticmethod
@@ -78,13 +79,13 @@ class _Dense(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors  # may be read once only where activations are computed twice
         depth, needed = ctx.depth, ctx.needs_input_grad[2:]
-        weights, biases, whole = saved[:depth], saved[depth : 2 * depth - 1], saved[2 * depth - 1]
-        hidden = saved[2 * depth :]
+        whole, weights, saved = saved[0], saved[1 : depth + 1], saved[depth + 1 :]
+        turned, biases, hidden = (saved[i * (depth - 1) : (i + 1) * (depth - 1)] for i in range(3))
         keep = len(hidden) == depth - 1
         to_rows: list[Any] = []
         grads: list[Tensor | None] = [None] * len(ctx.types[1:])
         for part, to_part in zip(_parts(whole, keep), _parts(grad, keep), strict=True):
-            inputs = [part, *hidden] if keep else _inputs(part, weights, biases)
+            inputs = [part, *hidden] if keep else _inputs(part, turned, biases)
             to_input, *others = _to_inputs(to_part, inputs, weights, needed)
             to_rows.append(to_input)
             grads = [_sum(*each) for each in zip(grads, others, ctx.types[1:], strict=True)]
@@ -94,15 +95,18 @@ class _Dense(torch.autograd.Function):
         return None, None, to_whole, *grads
 
 
-def _parts(rows: Tensor, whole: bool) -> tuple[Tensor, ...]:
-    return (rows,) if whole else rows.split(ROWS_AT_ONCE)
+def _parts(rows: Tensor, whole: bool = False) -> tuple[Tensor, ...]:
+    return (rows,) if whole or rows.shape[0] <= ROWS_AT_ONCE else rows.split(ROWS_AT_ONCE)
 
 
-def _inputs(rows: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> list[Tensor]:
-    """Return what each of some layers with ReLU between them takes in."""
+def _inputs(rows: Tensor, turned: Sequence[Tensor], biases: Sequence[Tensor]) -> list[Tensor]:
+    """Return what each layer takes in: ``rows``, and what each but the last gives after ReLU.
+
+    ``turned`` [inputs, outputs] and ``biases`` are those of all but the last.
+    """
     inputs = [rows]
-    for weight, bias in zip(weights[:-1], biases, strict=False):
-        inputs.append(torch.addmm(bias, inputs[-1], weight.t()).relu_())
+    for weight, bias in zip(turned, biases, strict=True):
+        inputs.append(torch.ops.aten._addmm_activation(bias, inputs[-1], weight))  # with ReLU
     return inputs
 
 
@@ -183,7 +187,10 @@ class _OfSum(torch.autograd.Function):
                 grad.sum(0).to(bias_type) if of_bias else None,
             ]
             if needed[0] or needed[1]:
-                to_sum = _sum(to_sum, grad @ weight, ctx.types[0])
+                if to_sum is None or grad.dtype != to_sum.dtype:
+                    to_sum = _sum(to_sum, grad @ weight, ctx.types[0])
+                else:
+                    to_sum.addmm_(grad, weight)
         if to_sum is None:
             return None, None, None, *to_layers
         shape, of_positions = ctx.shapes
@@ -225,29 +232,28 @@ class _AddBlock(torch.autograd.Function):
     ) -> Tensor:
         ctx.kind, ctx.eps, ctx.types = kind, eps, [p.dtype for p in parameters]
         weights, biases = ([p.to(kind) for p in parameters[i::2]] for i in (0, 1))
-        y, mean, deviation = torch.native_layer_norm(rows, rows.shape[-1:], scale, shift, eps)
+        *turned, last = [weight.t() for weight in weights]
+        y, _, _ = torch.native_layer_norm(rows, rows.shape[-1:], scale, shift, eps)
         made = []
-        for part in y.to(kind).split(ROWS_AT_ONCE):
-            inputs = _inputs(part, weights, biases)
-            made.append(torch.addmm(biases[-1], inputs[-1], weights[-1].t()))
-        ctx.save_for_backward(rows, mean, deviation, scale, shift, *weights, *biases[:-1])
+        for part in _parts(y.to(kind)):
+            made.append(torch.addmm(biases[-1], _inputs(part, turned, biases[:-1])[-1], last))
+        ctx.save_for_backward(rows, scale, shift, *weights, *turned, *biases[:-1])
         return y + (made[0] if len(made) == 1 else torch.cat(made))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows, mean, deviation, scale, shift, *parameters = ctx.saved_tensors
+        rows, scale, shift, *parameters = ctx.saved_tensors
         depth = len(ctx.types) // 2
-        weights, biases = parameters[:depth], parameters[depth:]
+        weights, parameters = parameters[:depth], parameters[depth:]
+        turned, biases = parameters[: depth - 1], parameters[depth - 1 :]
         sizes, needed = rows.shape[-1:], ctx.needs_input_grad[2:]
-        y, _, _ = torch.native_layer_norm(rows, sizes, scale, shift, ctx.eps)
+        y, mean, deviation = torch.native_layer_norm(rows, sizes, scale, shift, ctx.eps)
         to_y: list[Any] = []
         grads: list[Tensor | None] = [None] * len(ctx.types)
-        pairs = zip(
-            y.to(ctx.kind).split(ROWS_AT_ONCE), grad.to(ctx.kind).split(ROWS_AT_ONCE), strict=True
-        )
-        for part, to_part in pairs:
-            inputs = _inputs(part, weights, biases)
+        pairs = (_parts(x.to(ctx.kind)) for x in (y, grad))
+        for part, to_part in zip(*pairs, strict=True):
+            inputs = _inputs(part, turned, biases)
             to_input, *others = _to_inputs(to_part, inputs, weights, (True, *needed[3:]))
             to_y.append(to_input)
             grads = [_sum(*each) for each in zip(grads, others, ctx.types, strict=True)]
