@@ -6,6 +6,7 @@ Both sides run live, two images of 256x320, seven boxes each; bytes at one image
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import torch  # noqa: F401 - machine() then knows the number of threads
 
@@ -16,6 +17,7 @@ from tests.bench.train_step_published import VARIABLE, published_code
 from tests.bench.train_step_worker import Worker
 
 COUNTED, KEPT = Size(2, 256, 320), Size(1, 480, 640)
+LARGE, BATCH = Size(1, 800, 1333), 4  # what a GPU of 24 GB should train with
 
 
 def main() -> None:
@@ -23,7 +25,7 @@ def main() -> None:
     if published_code() is None:
         cannot_run(f"Set {VARIABLE} to a checkout of github.com/IDEA-Research/DINO.")
     with Worker("ours") as ours, Worker("peer") as peer:
-        for bench in (*counts(ours, peer), graph_breaks(ours, peer), activations(ours, peer)):
+        for bench in (*counts(ours, peer), graph_breaks(ours, peer), *activations(ours, peer)):
             bench.emit()
 
 
@@ -85,21 +87,40 @@ def graph_breaks(ours: Worker, peer: Worker) -> Bench:
     )
 
 
-def activations(ours: Worker, peer: Worker) -> Bench:
-    """Megabytes that one image's forward pass keeps for the backward pass."""
+def activations(ours: Worker, peer: Worker) -> Iterator[Bench]:
+    """Megabytes that one image's forward pass keeps, and with train.activation_checkpoint."""
     for side in (ours, peer):
         side.ask("prepare", size=list(KEPT))
-    sides = [side.ask("activations", bf16=False) / 1e6 for side in (ours, peer)]
-    half = [side.ask("activations", bf16=True) / 1e6 for side in (ours, peer)]
-    return Bench(
-        "activation_bytes",
-        *(round(side, 1) for side in sides),
-        "MB",
-        machine(),
-        note=f"Kept by the forward pass and the loss for the backward pass, {KEPT}, float32; "
-        "weights are not counted.",
-        parts={"bf16 autocast [ours, peer]": [round(side, 1) for side in half]},
-    )
+    plain = ours.ask("gflop")
+    theirs = _megabytes(peer)
+    note = f"Kept by the forward pass and the loss for the backward pass, {KEPT}, float32; "
+    for checkpoint in (False, True):
+        ours.ask("recompute", on=checkpoint)
+        kept = _megabytes(ours)
+        work = ours.ask("gflop")
+        ours.ask("prepare", size=list(LARGE))
+        large = ours.ask("activations", bf16=False) * BATCH / 1e9
+        ours.ask("prepare", size=list(KEPT))
+        yield Bench(
+            f"activation_bytes{'_checkpointed' if checkpoint else ''}",
+            kept[0],
+            theirs[0],
+            "MB",
+            machine(),
+            target=f">= {6 if checkpoint else 2.5}x",
+            note=note + "weights are not counted. The published code keeps everything.",
+            parts={
+                "bf16 autocast [ours, peer]": [kept[1], theirs[1]],
+                "GFLOP of a step": round(work, 1),
+                "GFLOP of one that is not checkpointed": round(plain, 1),
+                f"GB of a batch of {BATCH} of 800x1333": round(large, 2),
+            },
+        )
+
+
+def _megabytes(side: Worker) -> list[float]:
+    """What is kept in float32 and in bf16."""
+    return [round(side.ask("activations", bf16=bf16) / 1e6, 1) for bf16 in (False, True)]
 
 
 if __name__ == "__main__":

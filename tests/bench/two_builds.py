@@ -1,4 +1,4 @@
-"""This build beside an earlier one: training step, scoring and searches, in turns.
+"""This build beside an earlier one: training step and its memory, scoring and searches, in turns.
 
 The earlier build is a checkout with an environment of its own (`git worktree add ../before COMMIT`,
 `uv sync --frozen --all-extras` there). Each side runs its own benches in its own interpreter.
@@ -23,6 +23,19 @@ ROOT = Path(__file__).parents[2]
 BEFORE = "DINO_BENCH_BEFORE"
 SIZES = ([1, 256, 320], [1, 480, 640])  # images, height, width
 SEARCHES = 10
+MEMORY = (4, 480, 640)
+TRAIN = f"""
+import resource
+from dino_trainer.machine.devices import tune_cpu
+from tests.bench.train_step_batch import Size
+from tests.bench.train_step_ours import OurStep
+tune_cpu()
+step = OurStep()
+step.prepare(Size{MEMORY})
+for _ in range(2):  # the second one has the optimiser's state from its start
+    step.run()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
 SCORE = """
 import sys
 from tests.bench.coco_scoring import SIZE, make_case
@@ -60,6 +73,19 @@ class Build:
             assert process.stdin is not None
             process.stdin.close()
 
+    def peak_of_training(self) -> float:
+        """Return the megabytes that a process holds at most in two training steps.
+
+        Raises:
+            RuntimeError: if it failed.
+        """
+        done = subprocess.run(
+            [self.python, "-c", TRAIN], cwd=self.folder, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise RuntimeError(f"{self.folder.name}: {done.stderr.strip()[-500:]}")
+        return round(int(done.stdout.split()[-1]) * 1024 / 1e6, 1)
+
     def searches(self) -> dict[str, dict[str, Any]]:
         """Run its bench of many searches once and return the entries by name.
 
@@ -96,6 +122,21 @@ def train_steps(ours: Build, before: Build) -> Iterator[Bench]:
 
 def _steps(ours: Worker, before: Worker, bf16: bool) -> Pair:
     return paired(lambda: ours.run(bf16), lambda: before.run(bf16), rounds=9, warmup=2)
+
+
+def training_memory(ours: Build, before: Build) -> Bench:
+    """The resident memory of a training of full size."""
+    return Bench(
+        "training_peak_memory",
+        ours.peak_of_training(),
+        before.peak_of_training(),
+        "MB",
+        machine(),
+        parts={"(images, height, width)": MEMORY},
+        target="<= 0.6 of the earlier build's",
+        note=f"{NOTE} The most that a process ever held: libraries, weights, gradients and AdamW's "
+        "state are in it. R50, float32.",
+    )
 
 
 def scoring(ours: Build, before: Build) -> Bench:
@@ -149,10 +190,12 @@ def main() -> None:
             cannot_run(
                 f"{build.folder} has no environment: run uv sync --frozen --all-extras there"
             )
-    chosen = sys.argv[1:] or ["train_step", "coco_scoring", "search_load"]
+    chosen = sys.argv[1:] or ["train_step", "training_memory", "coco_scoring", "search_load"]
     if "train_step" in chosen:
         for bench in train_steps(ours, before):
             bench.emit()
+    if "training_memory" in chosen:
+        training_memory(ours, before).emit()
     if "coco_scoring" in chosen:
         scoring(ours, before).emit()
     if "search_load" in chosen:

@@ -13,6 +13,7 @@ from dino_trainer.model import sampling_gather
 from dino_trainer.model.attention import (
     SAMPLERS,
     DeformableAttention,
+    Memory,
     References,
     SelfAttention,
     Sight,
@@ -99,10 +100,14 @@ def test_padded_tokens_are_not_seen() -> None:
     references = References.around_points(
         torch.rand(1, Q, 2, 2), torch.tensor([[6.0, 4.0], [3.0, 2.0]]), P
     )
-    before = attention(query, references, memory, SHAPES, padding)
-    after = attention(query, references, memory + 9 * padding, SHAPES, padding)
+    nowhere = torch.zeros(1, Q, D)
+
+    def seen(tokens: Tensor, padding: Tensor | None) -> Tensor:
+        return attention(query, nowhere, references, Memory(tokens, SHAPES, padding))
+
+    before, after = seen(memory, padding), seen(memory + 9 * padding, padding)
     assert before.equal(after)
-    assert not before.allclose(attention(query, references, memory, SHAPES, None))
+    assert not before.allclose(seen(memory, None))
 
 
 def test_self_attention_is_torchs() -> None:
@@ -114,7 +119,8 @@ def test_self_attention_is_torchs() -> None:
     assert ours(x, positions, None).allclose(theirs(x + positions, x + positions, x)[0], atol=1e-6)
     whole = some_rows_masked(3)
     expected = theirs(x + positions, x + positions, x, attn_mask=~whole)[0]
-    assert ours(x, positions, Sight(whole, 3)).allclose(expected, atol=1e-6)
+    for sight in (Sight(whole, 3), Sight(whole, 3).for_scores(torch.float32)):
+        assert ours(x, positions, sight).allclose(expected, atol=1e-6)
 
 
 def some_rows_masked(rows: int) -> torch.Tensor:

@@ -71,6 +71,19 @@ def test_frozen_batch_norm_is_torchvisions() -> None:
         getattr(theirs, key).copy_(buffer)
     x = torch.randn(2, 4, 5, 5)
     assert ours(x).allclose(theirs(x), atol=1e-6)
+    gradients = []
+    for norm in (ours, theirs):
+        leaf = x.clone().requires_grad_()
+        (norm(leaf) ** 3).sum().backward()
+        gradients.append(leaf.grad)
+    assert gradients[0].allclose(gradients[1], rtol=1e-5)
+
+
+def test_frozen_batch_norm_keeps_no_feature_map() -> None:
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape), lambda t: t):
+        FrozenBatchNorm2d(4)(torch.randn(2, 4, 5, 5, requires_grad=True))
+    assert set(kept) == {(4,)}
 
 
 def test_which_parts_of_a_resnet_train() -> None:

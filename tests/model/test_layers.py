@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dino_trainer.model import layers
-from dino_trainer.model.layers import Conv2d, FeedForward, dense, faster_convolutions
+from dino_trainer.model import layers, products
+from dino_trainer.model.layers import Conv2d, FeedForward, LayerNorm, faster_convolutions
+from dino_trainer.model.products import dense, of_sum
 
 
 def by_torch(rows: Tensor, *layers: nn.Linear) -> Tensor:
@@ -40,6 +43,103 @@ def test_rectified_is_linear_layers_with_relu_between(depth: int, half: bool) ->
     assert [x.dtype for x in ours] == [x.dtype for x in expected]
     for mine, theirs in zip(ours, expected, strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_rows_in_parts_and_kept_activations_give_the_same(
+    half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, layers_ = some_layers()
+    expected = results(dense, rows, layers_, half)
+    kept = results(partial(dense, keep=True), rows, layers_, half)
+    assert all(mine.equal(theirs) for mine, theirs in zip(kept, expected, strict=True))
+    monkeypatch.setattr(products, "ROWS_AT_ONCE", 3)  # of seven
+    for mine, theirs in zip(results(dense, rows, layers_, half), expected, strict=True):
+        assert (mine - theirs).norm() <= (0.02 if half else 1e-6) * theirs.norm()
+
+
+def sum_by_torch(x: Tensor, positions: Tensor, *parts: nn.Linear) -> list[Tensor]:
+    return [part(x + positions).flatten(0, 1) for part in parts]
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_layers_of_a_sum(half: bool) -> None:
+    """One row of positions for both images, and a frozen weight."""
+    torch.manual_seed(0)
+    x, positions = torch.randn(2, 5, 6), torch.randn(1, 5, 6)
+    parts = [nn.Linear(6, 4), nn.Linear(6, 3)]
+    parts[1].weight.requires_grad_(False)
+    wanted = [x.requires_grad_(), positions.requires_grad_()]
+    wanted += [p for part in parts for p in part.parameters() if p.requires_grad]
+    found = []
+    for function in (of_sum, sum_by_torch):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            made = function(x, positions, *parts)
+        loss = made[0].float().square().sum() + 2 * made[1].float().square().sum()
+        found.append([*made, *torch.autograd.grad(loss, wanted)])
+    for mine, theirs in zip(*found, strict=True):
+        assert mine.dtype == theirs.dtype
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("at_once", [3, 100])
+def test_a_feed_forward_block_added_to_what_a_norm_gave(
+    half: bool, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in parts of three rows of ten, against torch; of a kept one to the last bit."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(products, "ROWS_AT_ONCE", at_once)
+    norm, block = LayerNorm(6), FeedForward(6, 16, 0.0, "relu")
+    for p in norm.parameters():
+        nn.init.normal_(p)
+    block.linear1.bias.requires_grad_(False)
+    x = torch.randn(2, 5, 6, requires_grad=True)
+    parts = (norm, block.linear1, block.linear2)
+    wanted = [x, *(p for part in parts for p in part.parameters() if p.requires_grad)]
+
+    def by_torch() -> Tensor:
+        y = norm(x)
+        return y + block.linear2(F.relu(block.linear1(y)))
+
+    found = []
+    for function in (
+        lambda: block.add_to(norm, x),
+        lambda: block.add_to(norm, x, keep=True),
+        by_torch,
+    ):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            made = function()
+        found.append([made, *torch.autograd.grad(made.square().sum(), wanted)])
+    for mine, kept, theirs in zip(*found, strict=True):
+        assert mine.dtype == theirs.dtype
+        assert (mine - theirs).norm() <= (0.02 if half else 1e-6) * theirs.norm()
+        assert mine.equal(kept) or at_once == 3
+
+
+def test_hooks_of_a_block_see_what_lies_between() -> None:
+    norm, block, seen = LayerNorm(6), FeedForward(6, 16, 0.0, "relu"), []
+    for module in (norm, block):
+        module.register_forward_hook(lambda *call: seen.append(call[2]))
+    made = block.add_to(norm, torch.randn(1, 5, 6))
+    assert made.equal(seen[0] + seen[1])
+
+
+def test_what_blocks_keep_for_the_backward_pass() -> None:
+    """Of two layers with 16 numbers between them, the input; of a sum, its two parts."""
+    x, positions = torch.randn(1, 5, 6, requires_grad=True), torch.randn(1, 5, 6)
+    block, part = FeedForward(6, 16, 0.0, "relu"), nn.Linear(6, 4)
+    own = {p.data_ptr() for p in (*block.parameters(), *part.parameters())}
+    kept: set[int] = set()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.add(t.data_ptr()), lambda t: t):
+        block(x)
+        of_sum(x, positions, part)
+    assert kept - own == {x.data_ptr(), positions.data_ptr()}
+    sizes: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()), lambda t: t):
+        block.add_to(LayerNorm(6), x)
+    assert sizes.count(x.numel()) == 1
+    assert max(sizes) == block.linear1.weight.numel()
 
 
 def test_rectified_leaves_frozen_layers_and_inputs_alone() -> None:

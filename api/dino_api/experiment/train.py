@@ -220,8 +220,8 @@ class TrainConfig(Section):
     )
     activation_checkpoint: Bool = key(
         False,
-        "Recomputes the encoder's activations in the backward pass: equal results, about a third "
-        "more computation, much less memory.",
+        "Recomputes the activations of encoder and decoder in the backward pass: equal results, "
+        "about a sixth more computation, half of the memory.",
         decides=False,
     )
     precision: Literal["fp32", "fp16", "bf16"] = key(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from dino_trainer.model import sampling
-from dino_trainer.model.layers import dense, full
+from dino_trainer.model.products import dense, full, of_sum
 from dino_trainer.model.sampling_choice import sampler_for
 from dino_trainer.model.sampling_gather import sample_by_gather
 from dino_trainer.model.sampling_grid import LevelShapes, sample_by_grid
@@ -97,6 +97,14 @@ def _per_sample(levels: Tensor, points: int) -> Tensor:
     return levels[..., None, :].expand(shape).flatten(-3)
 
 
+class Memory(NamedTuple):
+    """What queries look at: the tokens of all levels."""
+
+    tokens: Tensor  # float[b, s, d]
+    shapes: LevelShapes  # of each level
+    padding: Tensor | None  # bool[b, s, 1], True on padding; None if there is none
+
+
 class DeformableAttention(nn.Module):
     """Attention of every query to p points per level and head, around its reference."""
 
@@ -125,36 +133,27 @@ class DeformableAttention(nn.Module):
             nn.init.zeros_(projection.bias)
 
     def forward(
-        self,
-        query: Tensor,
-        references: References,
-        memory: Tensor,
-        shapes: LevelShapes,
-        padding: Tensor | None,
+        self, x: Tensor, positions: Tensor, references: References, memory: Memory
     ) -> Tensor:
-        """Attend from ``query`` float[b, q, d] to ``memory`` float[b, s, d].
+        """Return float[b, q, d]: what the queries find in ``memory``.
 
         Args:
-            query: what decides where to look and how much.
+            x: float[b, q, d], content of the queries.
+            positions: float[b or 1, q, d]. The sum of both decides where to look and how much.
             references: around what, for each query and level.
             memory: tokens of all levels.
-            shapes: (height, width) of each level.
-            padding: bool[b, s, 1], True on padding, or None if there is none.
-
-        Returns:
-            float[b, q, d].
         """
-        b, q, d = query.shape
-        rows = query.reshape(b * q, d)
-        value = dense(memory.flatten(0, 1), self.value_proj).view(memory.shape)
+        b, q, _ = x.shape
+        tokens, shapes, padding = memory
+        value = dense(tokens.flatten(0, 1), self.value_proj).view(tokens.shape)
         if padding is not None:
             value = value.masked_fill(padding, 0.0)
-        offsets = full(dense(rows, self.sampling_offsets)).view(b, q, self.heads, -1)
-        weights = full(dense(rows, self.attention_weights)).view(b, q, self.heads, -1).softmax(-1)
+        made = of_sum(x, positions, self.sampling_offsets, self.attention_weights)
+        offsets, scores = (full(part).view(b, q, self.heads, -1) for part in made)
         locations = torch.addcmul(references.origin, offsets, references.unit)
         locations = locations.view(b, q, self.heads, self.levels, self.points, 2)
-        mixed = ms_deform_attn(value, shapes, locations, weights)
-        return dense(mixed.flatten(0, 1), self.output_proj).view(query.shape)
+        mixed = ms_deform_attn(value, shapes, locations, scores.softmax(-1))
+        return dense(mixed.flatten(0, 1), self.output_proj).view(x.shape)
 
 
 @dataclass(frozen=True)
@@ -163,6 +162,15 @@ class Sight:
 
     allowed: Tensor  # bool[n, n], True where the row's query may look at the column's
     rows: int  # the queries behind so many see each other and nothing else
+    added: Tensor | None = None  # float[n, n], the same as what is added to scores
+
+    def for_scores(self, kind: torch.dtype) -> Sight:
+        """Return it with what is added to scores of ``kind``: 0 or minus infinity.
+
+        torch makes that of ``allowed`` in every layer, and keeps it there for the backward pass.
+        """
+        added = torch.zeros_like(self.allowed, dtype=kind)
+        return Sight(self.allowed, self.rows, added.masked_fill(~self.allowed, -math.inf))
 
 
 class SelfAttention(nn.Module):
@@ -201,8 +209,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, sight: Sight | None, dropout: float)
     """
     half = q.dtype in (torch.float16, torch.bfloat16)
     if not half or dropout or q.device.type != "cpu":
-        allowed = None if sight is None else sight.allowed
-        mixed = F.scaled_dot_product_attention(q, k, v, allowed, dropout_p=dropout)
+        mask = None if sight is None else sight.allowed if sight.added is None else sight.added
+        mixed = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout)
         return mixed.transpose(1, 2).flatten(2)
     if sight is None:
         return _mix_by_products(q, k, v, None).flatten(2)

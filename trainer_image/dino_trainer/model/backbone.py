@@ -16,6 +16,7 @@ import timm
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from dino_trainer.model.backbone_names import RESNETS, TAO, TIMM, TimmBackbone, recipe_of
@@ -40,7 +41,33 @@ class FrozenBatchNorm2d(torchvision.ops.FrozenBatchNorm2d):  # type: ignore[misc
     def forward(self, x: Tensor) -> Tensor:
         """Return float[b, c, h, w]. One operation; torchvision's own takes eleven."""
         statistics = (self.running_mean, self.running_var, self.weight, self.bias)
+        if x.requires_grad:
+            return self.after(_Scaled.apply(x, *statistics, self.eps))
         return self.after(F.batch_norm(x, *statistics, training=False, eps=self.eps))
+
+
+class _Scaled(torch.autograd.Function):
+    """BatchNorm by given statistics. torch's own keeps its input for gradients of weight and bias,
+    a third of what a ResNet keeps; these two never train, and that of the input needs none of it.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> Tensor:
+        ctx.save_for_backward(mean, var, weight)
+        ctx.eps = eps
+        return F.batch_norm(x, mean, var, weight, bias, training=False, eps=eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        mean, var, weight = ctx.saved_tensors
+        # In the place of the input stands what has its shape: it is not read for this gradient.
+        to_input, _, _ = torch.ops.aten.native_batch_norm_backward(
+            grad, grad, weight, mean, var, None, None, False, ctx.eps, [True, False, False]
+        )
+        return to_input, None, None, None, None, None
 
 
 class Backbone(nn.Module):

@@ -11,12 +11,25 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dino_trainer.model.attention import DeformableAttention, References, SelfAttention, Sight
+from dino_trainer.model.attention import (
+    DeformableAttention,
+    Memory,
+    References,
+    SelfAttention,
+    Sight,
+)
 from dino_trainer.model.boxes import inverse_sigmoid
 from dino_trainer.model.config import DetectorConfig
 from dino_trainer.model.encoder import Tokens
-from dino_trainer.model.layers import FeedForward, LayerNorm, Mlp, full, make_dropout
+from dino_trainer.model.layers import (
+    FeedForward,
+    LayerNorm,
+    Mlp,
+    make_dropout,
+    run_layer,
+)
 from dino_trainer.model.position import query_positions
+from dino_trainer.model.products import full, lowered_type
 
 
 class Queries(NamedTuple):
@@ -50,7 +63,12 @@ class DecoderLayer(nn.Module):
         self.dropout = make_dropout(dropout)
 
     def forward(
-        self, queries: Queries, memory: Tensor, tokens: Tokens, sight: Sight | None
+        self,
+        queries: Queries,
+        memory: Tensor,
+        tokens: Tokens,
+        sight: Sight | None,
+        keep: bool = False,
     ) -> Tensor:
         """Return the queries' next content, float[b, n, d].
 
@@ -59,18 +77,18 @@ class DecoderLayer(nn.Module):
             memory: float[b, s, d].
             tokens: where the memory's tokens lie.
             sight: which query may look at which.
+            keep: see ``layers.run_layer``.
         """
         x, positions, boxes = queries
         references = References.around_boxes(boxes, self.cross_attention.points)
-        image = (memory, tokens.shapes, tokens.padding)
+        image = Memory(memory, tokens.shapes, tokens.padding)
         if self.looks_at_image:
-            attended = self.self_attention(x + positions, references, *image)
+            attended = self.self_attention(x, positions, references, image)
         else:
             attended = self.self_attention(x, positions, sight)
         x = self.norm2(x + self.dropout(attended))
-        attended = self.cross_attention(x + positions, references, *image)
-        x = self.norm1(x + self.dropout(attended))
-        return self.norm3(x + self.dropout(self.feed_forward(x)))
+        attended = self.cross_attention(x, positions, references, image)
+        return self.norm3(self.feed_forward.add_to(self.norm1, x + self.dropout(attended), keep))
 
 
 class Decoder(nn.Module):
@@ -91,6 +109,7 @@ class Decoder(nn.Module):
         )
         self.class_head = nn.ModuleList(nn.Linear(d, num_classes) for _ in range(classes))
         self.box_head = nn.ModuleList(Mlp(d, d, 4, 3) for _ in range(boxes))
+        self.recompute = False  # see ``layers.run_layer``
 
     def forward(
         self, x: Tensor, boxes: Tensor, memory: Tensor, tokens: Tokens, sight: Sight | None
@@ -111,13 +130,15 @@ class Decoder(nn.Module):
         Boxes for the next layer come from the layer's output as it is, predictions from its
         normalised output.
         """
+        sight = None if sight is None else sight.for_scores(lowered_type(x))
         states, references = [], []
         stored = current = boxes
         ratios = torch.cat((tokens.valid_ratios, tokens.valid_ratios), -1)[:, None]  # [b, 1, v, 4]
         for index, layer in enumerate(self.layers):
             scaled = current[:, :, None] * ratios  # [b, n, v, 4]
             positions = self.ref_point_head(query_positions(scaled[:, :, 0], x.shape[-1]))
-            x = layer(Queries(x, positions, scaled), memory, tokens, sight)
+            queries = Queries(x, positions, scaled)
+            x = run_layer(layer, self.recompute, queries, memory, tokens, sight)
             states.append(self.norm(x))
             references.append(stored)
             if index + 1 < len(self.layers):

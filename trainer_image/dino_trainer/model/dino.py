@@ -133,8 +133,9 @@ class UnfitImages(ValueError):
 class Dino(nn.Module):
     """DINO: backbone, deformable encoder, query selection, decoder, contrastive denoising.
 
-    ``activation_checkpoint``, False at first: True keeps only the inputs of the encoder's layers
-    for the backward pass and computes the rest again. Same gradients, less memory, more time.
+    ``activation_checkpoint``, False at first: True keeps only the inputs of the layers of encoder
+    and decoder for the backward pass and computes the rest again. Same gradients, less memory, more
+    time.
 
     Half precision: run the forward pass under ``torch.autocast``; predictions come in float32.
     """
@@ -143,7 +144,6 @@ class Dino(nn.Module):
         super().__init__()
         d = cfg.hidden_dim
         self.cfg, self.num_classes = cfg, num_classes
-        self.activation_checkpoint = False
         self.backbone = backbone
         self.input_proj = _build_projections(cfg, backbone.channels)
         self.level_embed = (
@@ -161,6 +161,15 @@ class Dino(nn.Module):
         self.decoder = Decoder(cfg, num_classes)
         self.label_embed = nn.Embedding((cfg.dn_labelbook_size or num_classes) + 1, d)
         self._initialise()
+
+    @property
+    def activation_checkpoint(self) -> bool:
+        """Whether the layers of encoder and decoder are computed twice."""
+        return self.encoder.recompute
+
+    @activation_checkpoint.setter
+    def activation_checkpoint(self, on: bool) -> None:
+        self.encoder.recompute = self.decoder.recompute = on
 
     def forward(
         self,
@@ -224,7 +233,7 @@ class Dino(nn.Module):
             sizes = [h * w for h, w in tokens.shapes]
             levels = [row.expand(n, -1) for row, n in zip(self.level_embed, sizes, strict=True)]
             positions = positions + torch.cat(levels)
-        return self.encoder(x, positions, tokens, self.activation_checkpoint)
+        return self.encoder(x, positions, tokens)
 
     def _denoise(
         self, targets: Targets | None, generator: torch.Generator | None

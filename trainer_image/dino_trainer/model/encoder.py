@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dino_trainer.model.attention import DeformableAttention, References
+from dino_trainer.model.attention import DeformableAttention, Memory, References
 from dino_trainer.model.config import DetectorConfig
 from dino_trainer.model.layers import FeedForward, LayerNorm, make_dropout, run_layer
 from dino_trainer.model.position import image_positions
@@ -122,12 +122,20 @@ class EncoderLayer(nn.Module):
         self.dropout = make_dropout(cfg.dropout_ratio)
 
     def forward(
-        self, x: Tensor, positions: Tensor, references: References, tokens: Tokens
+        self,
+        x: Tensor,
+        positions: Tensor,
+        references: References,
+        tokens: Tokens,
+        keep: bool = False,
     ) -> Tensor:
-        """Return float[b, s, d] from ``x`` and ``positions`` float[b, s, d]."""
-        attended = self.attention(x + positions, references, x, tokens.shapes, tokens.padding)
-        x = self.norm1(x + self.dropout(attended))
-        return self.norm2(x + self.dropout(self.feed_forward(x)))
+        """Return float[b, s, d] from ``x`` and ``positions`` float[b, s, d].
+
+        ``keep``: see ``layers.run_layer``.
+        """
+        memory = Memory(x, tokens.shapes, tokens.padding)
+        attended = self.attention(x, positions, references, memory)
+        return self.norm2(self.feed_forward.add_to(self.norm1, x + self.dropout(attended), keep))
 
 
 class Encoder(nn.Module):
@@ -138,21 +146,19 @@ class Encoder(nn.Module):
         self.points = cfg.enc_n_points
         self.layers = nn.ModuleList(EncoderLayer(cfg) for _ in range(cfg.enc_layers))
         self.norm = LayerNorm(cfg.hidden_dim) if cfg.pre_norm else nn.Identity()
+        self.recompute = False  # see ``layers.run_layer``
 
-    def forward(
-        self, x: Tensor, positions: Tensor, tokens: Tokens, recompute: bool = False
-    ) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor, tokens: Tokens) -> Tensor:
         """Return the memory float[b, s, d].
 
         Args:
             x: float[b, s, d], projected features of alv levels.
             positions: float[b, s, d], sine encoding plus the level's embedding.
             tokens: where the tokens lie.
-            recompute: see ``layers.run_layer``.
         """
         # A point relative to the unpadded image, on each level's padded area: [b, s, v, 2]
         points = tokens.centres[:, :, None] * tokens.valid_ratios[:, None]
         references = References.around_points(points, tokens.sizes, self.points)
         for layer in self.layers:
-            x = run_layer(layer, recompute, x, positions, references, tokens)
+            x = run_layer(layer, self.recompute, x, positions, references, tokens)
         return self.norm(x)

@@ -12,22 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
+
+from dino_trainer.model.products import add_block, dense, full
 
 # Below so many places, and from so many weights on, a convolution spends its time on its weights.
 FEW_PLACES, MANY_WEIGHTS = 128, 2**20
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
-
-
-def full(x: Tensor) -> Tensor:
-    """Return ``x`` in float32 if it is of half precision, else as it is."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
@@ -38,10 +33,11 @@ def full_precision(device: torch.device) -> AbstractContextManager[object]:
 def run_layer(layer: nn.Module, recompute: bool, *inputs: object) -> Tensor:
     """Run ``layer``; with ``recompute`` it keeps its inputs only and runs again for the gradient.
 
-    The gradient is the same to the last bit.
+    Then it is told to ``keep`` what it would compute again by itself: twice is enough. The gradient
+    is the same to the last bit.
     """
     if recompute and torch.is_grad_enabled():
-        return checkpoint(layer, *inputs, use_reentrant=False)
+        return checkpoint(layer, *inputs, keep=True, use_reentrant=False)
     return layer(*inputs)
 
 
@@ -112,64 +108,6 @@ def _is_plain(conv: nn.Conv2d) -> bool:
     return square and conv.groups == 1 and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
 
 
-def dense(rows: Tensor, *layers: nn.Linear) -> Tensor:
-    """Return float[n, outputs]: ``layers`` one after another with ReLU between them.
-
-    One node of the graph, with the gradient written out: half of the operations, and every ReLU,
-    forward and backward, in place. Heeds ``torch.autocast``.
-
-    Args:
-        rows: float[n, inputs].
-        layers: each with a bias.
-    """
-    lowered = torch.is_autocast_enabled(rows.device.type)
-    kind = torch.get_autocast_dtype(rows.device.type) if lowered else rows.dtype
-    weights = [part for layer in layers for part in (layer.weight, layer.bias)]
-    return _Dense.apply(kind, rows, *weights)
-
-
-class _Dense(torch.autograd.Function):
-    """See ``dense``; takes weight and bias of each layer in turn."""
-
-    @staticmethod
-    def forward(ctx: Any, kind: torch.dtype, rows: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.types = [rows.dtype, *(p.dtype for p in parameters)]
-        weights = [weight.to(kind) for weight in parameters[::2]]
-        inputs = [rows.to(kind)]
-        for weight, bias in zip(weights, parameters[1::2], strict=True):
-            inputs.append(torch.addmm(bias.to(kind), inputs[-1], weight.t()))
-            if len(inputs) <= len(weights):
-                inputs[-1].relu_()
-        ctx.save_for_backward(*inputs[:-1], *weights)
-        return inputs[-1]
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors  # may be read once only where activations are computed twice
-        depth = len(saved) // 2
-        inputs, weights = saved[:depth], saved[depth:]
-        needed = ctx.needs_input_grad[1:]
-        grads: list[Tensor | None] = [None] * len(ctx.types)
-        for layer in reversed(range(depth)):
-            if needed[2 * layer + 1]:
-                grads[2 * layer + 1] = grad.t() @ inputs[layer]
-            if needed[2 * layer + 2]:
-                grads[2 * layer + 2] = grad.sum(0)
-            if not any(needed[: 2 * layer + 1]):
-                break
-            grad = grad @ weights[layer]
-            if layer:  # what ReLU made zero has no gradient
-                torch.ops.aten.threshold_backward.grad_input(
-                    grad, inputs[layer], 0, grad_input=grad
-                )
-        if needed[0]:
-            grads[0] = grad
-        return None, *(
-            None if g is None else g.to(t) for g, t in zip(grads, ctx.types, strict=True)
-        )
-
-
 class Mlp(nn.Module):
     """Linear layers with ReLU between them: [..., inputs] to [..., outputs]."""
 
@@ -206,13 +144,25 @@ class FeedForward(nn.Module):
         self.activation = ACTIVATIONS[activation]
         self.plain = activation == "relu" and not dropout
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return float[b, n, d]."""
+    def forward(self, x: Tensor, keep: bool = False) -> Tensor:
+        """Return float[b, n, d]. ``keep``: see ``products.dense``."""
         rows = x.flatten(0, -2)
         if self.plain:
-            return dense(rows, self.linear1, self.linear2).view(x.shape)
+            return dense(rows, self.linear1, self.linear2, keep=keep).view(x.shape)
         rows = self.activation(self.linear1(rows))
         return self.linear2(self.dropout(rows)).view(x.shape)
+
+    def add_to(self, norm: LayerNorm, x: Tensor, keep: bool = False) -> Tensor:
+        """Return y + dropout(forward(y)) of y = norm(x), float32[b, n, d].
+
+        One node of the graph that keeps ``x`` alone, unless somebody looks at what lies between.
+        """
+        seen = norm._forward_hooks or self._forward_hooks or torch.compiler.is_exporting()
+        if self.plain and not keep and not seen:
+            rows = x.flatten(0, -2)
+            return add_block(rows, norm, self.linear1, self.linear2).view(x.shape)
+        y = norm(x)
+        return y + self.dropout(self(y, keep))
 
 
 def make_dropout(ratio: float) -> nn.Module:
