@@ -34,6 +34,15 @@ class SentImages:
     stop: bool
 
 
+@dataclass(frozen=True)
+class MeetingOutcome:
+    """What all hear: images that are done, whether all stop, whether anybody has more to send."""
+
+    done: int
+    stop: bool
+    more: bool
+
+
 class ImageOrder:
     """Images of all processes, brought back into their order.
 
@@ -92,15 +101,17 @@ class Collector:
             sent = SentImages(images, seen, renderer.more, self._watch.stop.is_set())
             parts = self._world.gather(sent)
             outcome = None if parts is None else self._take_in(parts)
-            stopped, more = self._world.broadcast(outcome) or (False, False)
-            if stopped:
+            outcome = self._world.broadcast(outcome)
+            assert outcome is not None  # the first process always has one
+            if outcome.stop:
                 raise TrainerError(
                     FailureReason.PREEMPTED,
-                    f"Stopped on request after {self._done} of {self._total} images.",
+                    f"Stopped on request after {outcome.done} of {self._total} images.",
                 )
+            more = outcome.more
 
-    def _take_in(self, parts: list[SentImages]) -> tuple[bool, bool]:
-        """Writes what is complete; whether to stop, and whether anybody has more."""
+    def _take_in(self, parts: list[SentImages]) -> MeetingOutcome:
+        """Writes what is complete."""
         for rank, part in enumerate(parts):
             self._order.add(rank, part.images)
         for image in self._order.ready():
@@ -111,4 +122,4 @@ class Collector:
             self._watch.progress(done, self._total)
         # Asked again: who hears of the progress may stop it.
         asked = self._watch.stop.is_set() or any(part.stop for part in parts)
-        return asked and done < self._total, any(part.more for part in parts)
+        return MeetingOutcome(done, asked and done < self._total, any(part.more for part in parts))
