@@ -52,6 +52,7 @@ def folder(tmp_path: Path) -> Path:
     for number in (3, 4, 9):
         (tmp_path / "images" / f"{number}.jpg").write_bytes(b"\xff\xd8 broken")
     (tmp_path / "images" / "notes.txt").touch()
+    (tmp_path / "classmap.txt").write_text("red\n\nblue\n")
     spec = load({**structure(), "results_dir": "x"})[0]
     torch.manual_seed(0)
     model = build_dino(spec.model, len(NAMES))
@@ -75,7 +76,10 @@ def spec_of(folder: Path, *overrides: str) -> ExperimentSpec:
     content = {
         "results_dir": str(folder / "results"),
         "dataset": {
-            "infer_data_sources": {"image_dir": [str(folder / "images")]},
+            "infer_data_sources": {
+                "image_dir": [str(folder / "images")],
+                "classmap": str(folder / "classmap.txt"),
+            },
             "batch_size": 2,
             "workers": 0,
         },
