@@ -48,8 +48,9 @@ class ActionFacts:
     one first. leaves: the format, or INT8, of what it makes, and file: the name of that in its
     folder; None where it makes no model and hands on the one that it was given.
     writes: further keys of its section that name a place for a file.
-    several: it may run in more than one process. says_gpus: its section has num_gpus. scores: its
-    section has max_detections. also_reads: keys of another action's section that it reads.
+    several: it may run in more than one process, on more than one node. says_gpus: its section has
+    num_gpus. scores: its section has max_detections. also_reads: keys of another action's section
+    that it reads.
     own_input: its section has batch_size, input_width and input_height. fixed_batch: its batch
     becomes part of the file, so that fewer images at once would be other work.
     follows: it may stand in spec.then of a search.
@@ -75,7 +76,7 @@ class ActionFacts:
 
     @property
     def trains(self) -> bool:
-        """Whether it saves checkpoints, goes on from them, and may have several nodes."""
+        """Whether it saves checkpoints, and goes on from them."""
         return self.action in TRAINS
 
     @property
@@ -148,6 +149,7 @@ ACTIONS: Mapping[Action, ActionFacts] = MappingProxyType(
             reads=(DatasetSplit.INFERENCE,),
             needs=DatasetSplit.INFERENCE,
             takes=_ANY_MODEL,
+            several=True,
             says_gpus=True,
             own_input=True,
             follows=False,

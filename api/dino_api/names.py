@@ -229,7 +229,7 @@ class FailureReason(DocumentedName):
     DISK_FULL = "DiskFull", "the pod's disk or its ephemeral storage limit is full"
     DIVERGED = "Diverged", "the loss became NaN or infinite"
     ACCESS_DENIED = "AccessDenied", "the object store refused the credentials"
-    PEER_LOST = "PeerLost", "another process of the training ended or could not be reached"
+    PEER_LOST = "PeerLost", "another process of the job ended or could not be reached"
     NO_GPU = "NoGPU", "the pod asked for GPUs and PyTorch finds none in it"
     NO_TENSORRT = "NoTensorRT", "the trainer's container image has no TensorRT, which engines need"
     GATE_FAILED = "GateFailed", "the model that was made is less accurate than its gate allows"

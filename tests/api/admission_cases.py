@@ -525,23 +525,23 @@ BAD_OF: dict[str, tuple[Action, Changes, str, str]] = {
         "spec.parent.uri",
         "must be an ONNX file",
     ),
-    "an evaluation on two nodes": (
-        Action.EVALUATE,
+    "an export on two nodes": (
+        Action.EXPORT,
         (("spec.resources.nodes", 2),),
         "spec.resources.nodes",
-        "for train and distill only",
+        "for train, evaluate, inference and distill only",
     ),
     "an export on two GPUs": (
         Action.EXPORT,
         (("spec.resources.gpus", 2),),
         "spec.resources.gpus",
-        "for train, evaluate and distill only",
+        "for train, evaluate, inference and distill only",
     ),
-    "an inference in two processes": (
-        Action.INFERENCE,
+    "an export in two processes": (
+        Action.EXPORT,
         (("spec.resources", {"gpus": 0, "processes": 2}),),
         "spec.resources.processes",
-        "for train, evaluate and distill only",
+        "for train, evaluate, inference and distill only",
     ),
     "an engine without a GPU": (
         ENGINE,

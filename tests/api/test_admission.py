@@ -94,6 +94,14 @@ GOOD: dict[str, tuple[Action, Changes]] = {
         Action.INFERENCE,
         (("spec.experiment.inference", {"color_map": {"RBC": "red", "a class": "#00ff00"}}),),
     ),
+    "an inference on four nodes without GPUs": (
+        Action.INFERENCE,
+        (("spec.resources", {"gpus": 0, "nodes": 4, "processes": 2}),),
+    ),
+    "an evaluation on two nodes of two GPUs": (
+        Action.EVALUATE,
+        (("spec.resources", {"gpus": 2, "nodes": 2}),),
+    ),
     "a distillation on two nodes, from weights of its own": (
         Action.DISTILL,
         (

@@ -213,11 +213,11 @@ CASES: dict[str, RuleCase] = {
     },
     **{f"{action}-batch": of(action, {"batch_size": 0}, {"batch_size": 1}) for action in OWN_INPUT},
     **{
-        f"{action}-nodes": of(action, {"num_nodes": 2}, {"num_nodes": 1})
+        f"{action}-processes": of(
+            action, {"num_processes": 2}, {"num_processes": 2, "num_gpus": 0, "num_nodes": 2}
+        )
         for action in (EVALUATE, INFERENCE)
     },
-    "inference-gpus": of(INFERENCE, {"num_gpus": 2}, {"num_gpus": 0}),
-    "evaluate-processes": of(EVALUATE, {"num_processes": 2}, {"num_processes": 2, "num_gpus": 0}),
     "export-format": of(EXPORT, {"format": "xdl"}, {"format": "onnx"}),
     "export-channels": of(EXPORT, {"input_channel": 1}, {"input_channel": 3}),
     "export-nvdsinfer": of(EXPORT, {"serialize_nvdsinfer": True}, {"serialize_nvdsinfer": False}),

@@ -324,7 +324,7 @@ class Store:
         action: str = "train",
         deadline: int | None = None,
     ) -> None:
-        """kubectl apply. Only a training has several nodes."""
+        """kubectl apply. Here only a training has several nodes."""
         job = job_to(action).policy(maxRetries=retries, suspend=suspended)
         if deadline:
             job.policy(activeDeadlineSeconds=deadline)

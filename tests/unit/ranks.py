@@ -19,7 +19,7 @@ from dino_trainer.errors import failure_of
 from dino_trainer.machine.child_processes import end_with_parent
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_ACTIONS = ["dino_trainer.actions.train", "dino_trainer.actions.evaluate"]
+_ACTIONS = [f"dino_trainer.actions.{action}" for action in ("train", "evaluate", "inference")]
 _CONTEXT.set_forkserver_preload([__name__, "timm", *_ACTIONS])
 
 

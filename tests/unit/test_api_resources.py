@@ -102,6 +102,7 @@ RESOLVED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {
             "datasets": {"inference": {"uri": "s3://b/new", "format": "coco_raw", "classmap": "c"}},
             "experiment": {"inference": {"conf_threshold": 0.3}},
+            "resources": {"gpus": 0, "nodes": 4, "processes": 2},
         },
         {
             "dataset": {
@@ -110,7 +111,12 @@ RESOLVED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
                     "classmap": "s3://b/new/c",
                 }
             },
-            "inference": {"conf_threshold": 0.3, "num_gpus": 1},
+            "inference": {
+                "conf_threshold": 0.3,
+                "num_gpus": 0,
+                "num_nodes": 4,
+                "num_processes": 2,
+            },
         },
     ),
     "export": ({"datasets": None, "resources": {"gpus": 0}}, {}),

@@ -54,6 +54,7 @@ ADDED = {
     "evaluate.onnx_file",
     "evaluate.num_processes",
     "inference.onnx_file",
+    "inference.num_processes",
     "export.end_to_end",
     "quantize.gate",
     "quantize.gate.max_loss",

@@ -146,7 +146,7 @@ def test_who_loses_a_peer_says_so() -> None:
         (reason, message), dead = in_ranks(2, lose, while_training)
         assert dead is None
         assert reason == "PeerLost"
-        assert message.startswith("Another process of the training is gone: ")
+        assert message.startswith("Another process of the job is gone: ")
 
 
 def find(world: World, folder: Path) -> tuple[DetectionSet | None, DetectionSet | None, bool]:

@@ -118,7 +118,8 @@ time.sleep(0.5); lost()
     assert node.end() is None
     assert sorted(seen(tmp_path, "began")) == [0, 0, 1, 1]
     assert node.said == [
-        "Process 2 of 2: SIGKILL ended the process. All processes start again from the checkpoint."
+        "Process 2 of 2: SIGKILL ended the process. All processes start again, a training from its "
+        "checkpoint."
     ]
 
 

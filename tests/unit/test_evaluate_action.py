@@ -452,6 +452,22 @@ def test_two_processes_write_what_one_writes(folder: Path) -> None:
     assert [written(folder, name).read_bytes() for name in names] == files
 
 
+def a_stopped_rank(world: World, spec: ExperimentSpec) -> None:
+    """The second one is asked to stop before it begins."""
+    stop = Event()
+    if world.rank == 1:
+        stop.set()
+    evaluate.run(spec, context_of(spec, world=world, stop=stop))
+
+
+def test_a_stop_of_one_process_stops_them_all(folder: Path) -> None:
+    """With one reason: a pod that ended with success would not be started again."""
+    spec = spec_of(folder)
+    a_checkpoint(spec)
+    want = ("Preempted", "Stopped on request after 0 of 6 images.")
+    assert in_ranks(2, a_stopped_rank, spec) == [want, want]
+
+
 def rewritten(folder: Path, change) -> None:
     path = folder / "annotations.json"
     document = json.loads(path.read_text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pycocotools.coco import COCO
 from dino_trainer.errors import TrainerError
 from dino_trainer.inference import drawing, files
 from dino_trainer.inference.classmap import names_by_label, read_lines
-from dino_trainer.inference.objects import Objects, kitti
+from dino_trainer.inference.objects import Objects, coco, kitti
 from dino_trainer.inference.page import ReportPicture, inference_page
 from dino_trainer.inference.tally import Tally
 from dino_trainer.results.output import Output
@@ -77,9 +78,10 @@ def test_a_kitti_line_is_that_of_tao() -> None:
 
 def test_predictions_are_a_coco_file(tmp_path: Path) -> None:
     predictions = files.PredictionsFile(tmp_path)
-    predictions.add(1, "a/1.jpg", (60, 80), objects((3, 0.9, (1, 2, 11, 22))))
-    predictions.add(2, 'a/"2".jpg', (60, 80), objects())
-    predictions.add(4, "b/1.jpg", (50, 70), objects((1, 0.8, (0, 0, 5, 5)), (3, 0.7, (1, 1, 2, 2))))
+    two = objects((1, 0.8, (0, 0, 5, 5)), (3, 0.7, (1, 1, 2, 2)))
+    predictions.add(1, "a/1.jpg", (60, 80), coco(objects((3, 0.9, (1, 2, 11, 22))), 1))
+    predictions.add(2, 'a/"2".jpg', (60, 80), coco(objects(), 2))
+    predictions.add(4, "b/1.jpg", (50, 70), coco(two, 4))
     predictions.write({"skipped": ["a/3.jpg"]}, NAMES)
     predictions.close()
     read = COCO(str(tmp_path / "predictions.json"))
@@ -110,12 +112,22 @@ def test_many_files_go_to_a_remote_output_as_one_archive(tmp_path: Path) -> None
     sent: list[str] = []
     output.publish = lambda name: sent.append(name) or _Stored()  # type: ignore[assignment]
     sink = files.open_sink(output, "labels")
-    sink.add("a/1.txt", b"one")
-    sink.add("b/1.txt", b"two")
+    long, umlaut = "/".join(["folder"] * 30), "b/\xe4\udce9.txt"
+    want = {"a/1.txt": b"one", umlaut: b"", long: bytes(5000)}
+    for name, content in want.items():
+        sink.add(name, sink.packed(name, content))
     assert [artifact.name for artifact in sink.close()] == sent == ["labels.tar.gz"]
     with tarfile.open(output.dir / "labels.tar.gz") as tar:
-        content = {one.name: tar.extractfile(one).read() for one in tar}
-    assert content == {"labels/a/1.txt": b"one", "labels/b/1.txt": b"two"}
+        seen = {one.name: tar.extractfile(one).read() for one in tar}
+    assert seen == {f"labels/{name}": content for name, content in want.items()}
+    subprocess.run(["tar", "-xzf", "labels.tar.gz"], cwd=output.dir, check=True)
+    assert (output.dir / "labels" / long).read_bytes() == bytes(5000)
+
+
+def test_who_only_packs_for_an_archive_leaves_none(tmp_path: Path) -> None:
+    output = Output("s3://bucket/results/inference", tmp_path)
+    assert files.open_sink(output, "labels").packed("a/1.txt", b"one")
+    assert not (output.dir / "labels.tar.gz").exists()
 
 
 class _Stored:
@@ -179,12 +191,10 @@ def test_no_two_drawn_pictures_share_a_file() -> None:
 
 def test_counts_and_the_report() -> None:
     tally = Tally(NAMES)
-    first = tally.named(objects((1, 0.95, (0, 0, 1, 1)), (2, 0.9, (0, 0, 1, 1)),
-                                (1, 1.0, (0, 0, 1, 1)), (3, 0.55, (0, 0, 1, 1))))  # fmt: skip
-    tally.add(first)
-    tally.add(tally.named(objects()))
+    boxes = (0, 0, 1, 1)
+    tally.add(objects((1, 0.95, boxes), (1, 1.0, boxes), (3, 0.55, boxes)))
+    tally.add(objects())
     tally.skipped.append(("b/<i>.jpg", "no image"))
-    assert tally.nameless == 1
     assert (tally.read, tally.empty, tally.total) == (2, 1, 3)
     assert tally.objects.tolist() == [0, 2, 0, 1]
     assert tally.images.tolist() == [0, 1, 0, 1]

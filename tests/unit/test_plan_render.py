@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dino_api.names import Action
 from dino_operator.plan import annotations
 from dino_operator.plan.model import Settings
 from dino_operator.plan.observed.resource import DinoJob
@@ -166,6 +167,20 @@ def test_several_pods_meet_at_the_first() -> None:
     assert service["spec"]["clusterIP"] == "None"
     assert service["spec"]["publishNotReadyAddresses"] is True
     assert service["metadata"]["ownerReferences"][0]["uid"] == "uid-x"
+
+
+@pytest.mark.parametrize("action", [Action.EVALUATE, Action.INFERENCE])
+def test_pods_that_share_images_meet_as_those_of_a_training(action: Action) -> None:
+    job = job_to(action, resources={"gpus": 0, "nodes": 4})
+    made = job_of(job)["spec"]
+    assert (made["completions"], made["parallelism"], made["completionMode"]) == (4, 4, "Indexed")
+    pod = made["template"]["spec"]
+    told = env(pod)
+    assert told["DINO_NODES"] == "4"
+    assert told["DINO_RDZV_ENDPOINT"] == f"x-{action}-1-0.{pod['subdomain']}:29400"
+    assert pod["containers"][0]["command"][:2] == ["dino", action]
+    mapping = spec_file.read_spec(DinoJob(job.obj())).mapping
+    assert mapping[action]["num_nodes"] == 4
 
 
 def test_only_several_pods_get_a_service_and_the_check_is_one_pod() -> None:

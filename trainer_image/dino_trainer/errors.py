@@ -136,7 +136,7 @@ def failure_of(error: BaseException) -> TrainerError:
     if _is_lost_peer(error):
         return TrainerError(
             FailureReason.PEER_LOST,
-            f"Another process of the training is gone: {first_line(error)}",
+            f"Another process of the job is gone: {first_line(error)}",
         )
     if isinstance(error, KeyboardInterrupt):
         return TrainerError(FailureReason.PREEMPTED, "Stopped at once, at the user's request.")

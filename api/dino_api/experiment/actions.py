@@ -52,6 +52,21 @@ def _side(name: str) -> Any:
     return key(None, f"Exact {name} of the input in pixels. Absent: {_SIZE}.")
 
 
+def _gpus() -> Any:
+    text = "GPUs on each node, a process each; 0 runs on the CPU."
+    return key(1, text, resource=_GPUS, decides=False, ge=0, le=64)
+
+
+def _nodes() -> Any:
+    text = "Machines that share the images."
+    return key(1, text, resource="spec.resources.nodes", decides=False, ge=1, le=1024)
+
+
+def _processes() -> Any:
+    text = "Processes on each node where num_gpus is 0."
+    return key(1, text, resource="spec.resources.processes", decides=False, ge=1, le=64)
+
+
 def _devices() -> Any:
     return key(lambda: [0], "Device numbers.", dead=VISIBLE_DEVICES, resource=_GPUS, size=64)
 
@@ -79,20 +94,9 @@ class EvaluateConfig(Section):
     max_detections: Int = key(
         100, "Detections of a class in an image that are scored, by gates too.", ge=100, le=10000
     )
-    num_gpus: Int = key(
-        1, "GPUs, a process each; 0 runs on the CPU.", resource=_GPUS, decides=False, ge=0, le=64
-    )
-    num_nodes: Int = key(
-        1, "Nodes. Only 1 is built.", resource="spec.resources.nodes", decides=False, ge=1, le=1024
-    )
-    num_processes: Int = key(
-        1,
-        "Processes where num_gpus is 0.",
-        resource="spec.resources.processes",
-        decides=False,
-        ge=1,
-        le=64,
-    )
+    num_gpus: Int = _gpus()
+    num_nodes: Int = _nodes()
+    num_processes: Int = _processes()
     gpu_ids: list[Device] = _devices()
 
 
@@ -118,10 +122,9 @@ class InferenceConfig(Section):
         False, "TAO's internal folder layout.", dead="results lie as in the public layout"
     )
     outline_width: Int = key(3, "Width of drawn boxes, in pixels.", ge=1, le=100)
-    num_gpus: Int = key(1, "GPUs: 1, or 0 for the CPU.", resource=_GPUS, decides=False, ge=0, le=64)
-    num_nodes: Int = key(
-        1, "Nodes. Only 1 is built.", resource="spec.resources.nodes", decides=False, ge=1, le=1024
-    )
+    num_gpus: Int = _gpus()
+    num_nodes: Int = _nodes()
+    num_processes: Int = _processes()
     gpu_ids: list[Device] = _devices()
 
 

@@ -65,8 +65,6 @@ _LEFT_OUT = {
     "model.decoder_sa_type",
     "model.two_stage_type",
     "model.pre_norm",
-    "evaluate.num_nodes",
-    "inference.num_nodes",
     "export.format",
     "export.input_channel",
     "export.serialize_nvdsinfer",

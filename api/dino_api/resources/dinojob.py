@@ -86,8 +86,8 @@ class Resources(Camel):
         1,
         ge=1,
         le=64,
-        description="Pods that train together, each with the GPUs, CPUs and memory given here. "
-        "Default 1. For train and distill.",
+        description="Pods that share the work, each with the GPUs, CPUs and memory given here. "
+        "Default 1. For train, evaluate, inference and distill.",
     )
     processes: int = Field(
         1,

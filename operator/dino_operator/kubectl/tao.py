@@ -245,7 +245,7 @@ class _Translator:
             return "dropped", "num_gpus is 0 beside it, and asks for none of them"
         name = {"num_nodes": "nodes", "num_processes": "processes"}.get(leaf, "gpus")
         count = len(now) if isinstance(now, list) else now
-        alone = self.action not in TRAINS if name == "nodes" else not ACTIONS[self.action].several
+        alone = not ACTIONS[self.action].several
         least = 0 if name == "gpus" else 1
         if isinstance(count, bool) or not isinstance(count, int) or count < least:
             return "dropped", f"{count} is no number of them"

@@ -67,7 +67,8 @@ class EvaluationResult:
 
 
 def run(spec: ExperimentSpec, context: RunContext) -> Result:
-    """Finds, scores, reports. In several processes each takes some of the batches.
+    """Finds, scores, reports. In several processes each takes some of the batches, and the first
+    one scores what all find.
 
     Raises:
         TrainerError: InvalidDataset, InvalidSpec where model, data and spec do not fit; Preempted;
@@ -76,8 +77,18 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     devices.tune(spec.train.cudnn)
     task = prepare_evaluation(spec, context)
     detections = detect_all(task, context)
-    if detections is None:
-        return Result(action=Action.EVALUATE, spec_digest=context.digest)
+    result = Result(action=Action.EVALUATE, spec_digest=context.digest)
+    if detections is not None:
+        result = conclude(task, spec, context, detections)
+    # Until all is safe nobody leaves: a node that is lost meanwhile has them all start again.
+    context.world.barrier()
+    return result
+
+
+def conclude(
+    task: EvaluationTask, spec: ExperimentSpec, context: RunContext, detections: DetectionSet
+) -> Result:
+    """Scores, and publishes all files."""
     outcome = score(task, spec, detections)
     for line in outcome.lines:
         context.reporter.say(line)
@@ -123,14 +134,18 @@ def prepare_evaluation(spec: ExperimentSpec, context: RunContext) -> EvaluationT
 
 
 def detect_all(task: EvaluationTask, context: RunContext) -> DetectionSet | None:
-    """What the model finds in all images; None on all ranks but the first."""
+    """What the model finds in all images; None on all ranks but the first.
+
+    Raises Preempted on all of them where one was asked to stop.
+    """
     pace = Pace(context.reporter.progress)
     watch = Watch(context.stop, pace)
     detections = detect(task.detector, task.dataset, task.config, context.world, watch)
-    if detections is None and context.world.is_main:
+    done = context.world.broadcast(pace.done if detections is None else None)
+    if done is not None:
         raise TrainerError(
             FailureReason.PREEMPTED,
-            f"Stopped on request after {pace.done} of {len(task.dataset.images)} images.",
+            f"Stopped on request after {done} of {len(task.dataset.images)} images.",
         )
     if detections is not None:
         _refuse_nan(detections, task)

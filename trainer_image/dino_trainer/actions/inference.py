@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import REPORT_FILE, Action
 from dino_api.result import Dataset, Result
 from dino_trainer.data.pictures import PictureListing, find_pictures
 from dino_trainer.detectors.opening import open_model
-from dino_trainer.errors import invalid_spec
+from dino_trainer.distributed.world import World
+from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.inference.classmap import names_by_label, read_lines
 from dino_trainer.inference.drawing import colours_of
 from dino_trainer.inference.page import inference_page
-from dino_trainer.inference.pipeline import run_through
+from dino_trainer.inference.pipeline import InferenceTask, run_through
+from dino_trainer.inference.rendering import ImageFiles, Style
 from dino_trainer.inference.tally import Tally
-from dino_trainer.inference.writer import PredictionWriter, Style
+from dino_trainer.inference.writer import PredictionWriter
 from dino_trainer.machine import devices
 from dino_trainer.model_files.info import Detector, ModelInfo, config_for
 from dino_trainer.model_files.naming import model_uri
@@ -28,6 +32,8 @@ _NAMED = 5
 def run(spec: ExperimentSpec, context: RunContext) -> Result:
     """Find objects in every image that `dataset.infer_data_sources` names.
 
+    In several processes each takes some of the batches, and the first one writes what all find.
+
     Raises:
         TrainerError: InvalidDataset for a class map of other classes, and where no image can be
             read; InvalidSpec for a colour of a class that the model does not have; those of
@@ -40,24 +46,45 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     style = Style(names, colours_of(names, section.color_map), section.outline_width)
     config = config_for(detector.info, spec, section)
     listing = gather(spec, context)
-    pictures = listing.pictures
+    task = InferenceTask(detector, config, section.conf_threshold, listing.pictures, style)
+    announce_inference(task, listing, context)
+    files = ImageFiles(context.output, task.pictures)
+    watch = Watch(context.stop, Pace(context.reporter.progress), context.reporter.event)
+    result = Result(action=Action.INFERENCE, spec_digest=context.digest)
+    with PredictionWriter(context.output, task.pictures, files, names) as writer:
+        run_through(task, files, writer, context.world, watch)
+        if context.world.is_main:
+            result = conclude(task, writer, listing, context)
+    # Until all is safe nobody leaves: a node that is lost meanwhile has them all start again.
+    context.world.barrier()
+    return result
+
+
+def announce_inference(task: InferenceTask, listing: PictureListing, context: RunContext) -> None:
+    """What is going to be looked at, where, and what is left out."""
+    processes = context.world.size
+    each = f" in each of {processes} processes" if processes > 1 else ""
     context.reporter.event(
-        f"Looking for objects in {len(pictures)} images on "
-        f"{devices.device_in_words(detector.device)}."
+        f"Looking for objects in {len(task.pictures)} images on "
+        f"{devices.device_in_words(task.detector.device)}{each}."
     )
     if listing.omissions:
         context.reporter.event(f"Warning: {listing.omissions}")
-    watch = Watch(context.stop, Pace(context.reporter.progress), context.reporter.event)
-    with PredictionWriter(context.output, pictures, style) as writer:
-        tally = run_through(detector, config, section.conf_threshold, writer, watch)
-        artifacts = writer.finish(about(detector, tally, section.conf_threshold, listing))
+
+
+def conclude(
+    task: InferenceTask, writer: PredictionWriter, listing: PictureListing, context: RunContext
+) -> Result:
+    """All files, published, and what came out."""
+    tally, names, threshold = writer.tally, task.style.names, task.threshold
+    artifacts = writer.finish(about(task.detector, tally, threshold, listing))
     verdict = verdict_of(tally, listing)
-    html = inference_page(verdict, tally, style.colours, section.conf_threshold, writer.shown)
+    html = inference_page(verdict, tally, task.style.colours, threshold, writer.shown)
     context.reporter.event(verdict)
     return Result(
         action=Action.INFERENCE,
         note=skipped(tally),
-        model=detector.info.file,
+        model=task.detector.info.file,
         artifacts=[*artifacts, context.output.publish_text(REPORT_FILE, html)],
         dataset=Dataset(
             num_classes=len(names),
@@ -69,11 +96,35 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
 
 
 def gather(spec: ExperimentSpec, context: RunContext) -> PictureListing:
-    """The images to look at. Raises InvalidDataset where there are none."""
+    """The images to look at, the same ones for all processes.
+
+    Raises InvalidDataset where there are none, and where a process has others.
+    """
     sources = spec.dataset.infer_data_sources
     folders = sources.image_dir if sources else []
-    with context.staging():
-        return find_pictures(folders, context.work_dir, context.reporter.say, context.stop)
+    with context.world.first_here(), context.staging():
+        listing = find_pictures(folders, context.work_dir, context.reporter.say, context.stop)
+    refuse_other_pictures(listing, context.world)
+    return listing
+
+
+def refuse_other_pictures(listing: PictureListing, world: World) -> None:
+    """Raises InvalidDataset on all processes where one of them has other images than the first.
+
+    Each finds its own by their places. For all processes to call.
+    """
+    names = hashlib.sha256()
+    for picture in listing.pictures:
+        names.update(f"{picture.path}\0".encode(errors="surrogatepass"))
+    seen = world.broadcast(world.gather((len(listing.pictures), names.hexdigest()))) or []
+    for place, one in enumerate(seen):
+        if one != seen[0]:
+            raise invalid_dataset(
+                f"Process {place + 1} of {world.size} has found {one[0]} images, and the first one "
+                f"{seen[0][0]}, or others of the same number.",
+                "Give all nodes the same images, or name them by one s3:// URI, and add none while "
+                "the job begins.",
+            )
 
 
 def shown_class_names(spec: ExperimentSpec, info: ModelInfo) -> tuple[str, ...]:

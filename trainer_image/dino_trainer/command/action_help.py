@@ -68,6 +68,7 @@ examples:
   dino inference -e spec.yaml                         the latest checkpoint below results_dir
   dino inference -e spec.yaml inference.onnx_file=results/export/dino_model.onnx
   dino inference -e spec.yaml inference.conf_threshold=0.3 inference.num_gpus=0
+  dino inference -e spec.yaml inference.num_gpus=4    a process for each GPU, and one result
 
 a smallest spec.yaml (classes.txt: one class name a line, in the order of the category ids):
   results_dir: ./results

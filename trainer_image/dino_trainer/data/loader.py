@@ -230,6 +230,11 @@ def eval_loader(
     )
 
 
+def cut(images: int, size: int) -> list[list[int]]:
+    """Batches of `size` places in their order, the last one with what is left."""
+    return [list(range(at, min(at + size, images))) for at in range(0, images, size)]
+
+
 def train_collate(config: AugmentationConfig) -> Collate:
     """Joins training images."""
     canvas = train_canvas(config)

@@ -123,13 +123,19 @@ def _session(path: Path, uri: str, *, exact: bool = False) -> onnxruntime.Infere
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = torch.get_num_threads()
     here = onnxruntime.get_available_providers()
-    providers = [name for name in _PROVIDERS if name in here]
+    providers = [(name, _of_this_process(name)) for name in _PROVIDERS if name in here]
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
     except (states.InvalidProtobuf, states.NoModel) as error:
         raise invalid_spec(f"{uri} is no ONNX file, or not a whole one.", _REMEDY) from error
     except _REFUSALS as error:
         raise _refused(uri, error) from error
+
+
+def _of_this_process(provider: str) -> dict[str, int]:
+    """The options of a provider: of several processes each has a GPU of its own."""
+    on_gpu = provider == _PROVIDERS[0] and torch.cuda.is_available()
+    return {"device_id": torch.cuda.current_device()} if on_gpu else {}
 
 
 def _refused(uri: str, error: Exception) -> TrainerError:

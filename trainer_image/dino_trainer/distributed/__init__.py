@@ -1,7 +1,7 @@
-"""One training in several processes.
+"""One action in several processes.
 
 `world.py` is what a process knows of the others and says to them, `group.py` the same where there
-are others, `launcher.py` starts them. A process that trains alone never imports torch.distributed.
+are others, `launcher.py` starts them. A process without peers never imports torch.distributed.
 """
 
 from dino_trainer.distributed.world import World

@@ -1,4 +1,4 @@
-"""Starts one training as several processes, ends them together, and says why they ended.
+"""Starts one action as several processes, ends them together, and says why they ended.
 
 torchrun's own agent restarts after any failure, kills the ranks 30 seconds after the first has
 ended, and knows nothing of reasons. This one restarts only what a signal ended, gives rank 0 the
@@ -34,6 +34,7 @@ NOTICE_SECONDS = 5.0
 # What another node's launcher may take to say why its rank failed.
 REASON_SECONDS = 15.0
 _POLL_SECONDS = 0.1
+_AGAIN = "All processes start again, a training from its checkpoint."
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Topology:
     def of(cls, section: SpreadSection | None, env: Mapping[str, str] = os.environ) -> Topology:
         """One process per GPU, or `num_processes` where there is none.
 
-        section: `train` or `evaluate` of a spec, or None for what always is one process.
+        section: of the action in a spec, or None for what always is one process.
         Raises InvalidSpec if several nodes are asked for and nothing says where they meet.
         """
         if section is None:
@@ -111,7 +112,7 @@ class Supervisor:
                 end = self._attempt(last=attempt == self.restarts)
                 if end is None or not end.again:
                     break
-                self.say(f"{end.failure.message} All processes start again from the checkpoint.")
+                self.say(f"{end.failure.message} {_AGAIN}")
             return end.failure if end else None
         finally:
             self.place.close()
@@ -222,4 +223,4 @@ class LaunchAttempt:
 
 def peer_lost(what: str) -> TrainerError:
     """Another process is gone, and nobody said why."""
-    return TrainerError(FailureReason.PEER_LOST, f"Of this training's processes, {what}.")
+    return TrainerError(FailureReason.PEER_LOST, f"Of this job's processes, {what}.")

@@ -124,7 +124,7 @@ class Processes:
     def _killed(self, rank: int, by: signal.Signals) -> Ending:
         if by == signal.SIGTERM and self._asked:
             error = TrainerError(
-                FailureReason.PREEMPTED, "Stopped on request before training began."
+                FailureReason.PREEMPTED, "Stopped on request before its work began."
             )
             return Ending(rank, error.as_failure())
         if by == signal.SIGKILL and oom_kills(self.cgroups) > self._kills:

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import shutil
 import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
 from dino_api.formats import ARCHIVES
 from dino_api.names import PREDICTIONS_FILE
 from dino_api.result import Artifact
-from dino_trainer.data.archive import Tar
-from dino_trainer.inference.objects import Objects, coco
 from dino_trainer.results.output import Output
 from dino_trainer.storage.files import named, replacing
 from dino_trainer.storage.uris import is_remote
 
 
 class FileSink(Protocol):
-    """Takes many small files of one kind."""
+    """Takes many small files of one kind.
 
-    def add(self, name: str, content: bytes) -> None:
-        """One file; `name` may hold folders. Raises DiskFull."""
+    Any thread of any process may pack a file, which takes long; one alone adds what they packed.
+    """
+
+    def packed(self, name: str, content: bytes) -> bytes:
+        """A file as `add` takes it; `name` may hold folders."""
+
+    def add(self, name: str, packed: bytes) -> None:
+        """One packed file. Raises DiskFull."""
 
     def close(self) -> list[Artifact]:
         """Makes safe what is not yet; what a result should list of it."""
@@ -48,40 +50,54 @@ class _Folder:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def add(self, name: str, content: bytes) -> None:
+    def packed(self, name: str, content: bytes) -> bytes:
+        return content
+
+    def add(self, name: str, packed: bytes) -> None:
         path = self._root / name
         with named(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            path.write_bytes(packed)
 
     def close(self) -> list[Artifact]:
         return []
 
 
 class _Archive:
-    """The same files give the same bytes: nothing in it carries a time or an owner."""
+    """A .tar.gz of which each file is a gzip member of its own: to add one is to append its bytes.
+
+    The same files give the same bytes: nothing in it carries a time or an owner. It begins with the
+    first file, so that processes which only pack leave none.
+    """
 
     def __init__(self, output: Output, name: str) -> None:
         self._output, self._folder, self._name = output, name, f"{name}{ARCHIVES[0]}"
         self._path = output.dir / self._name
-        self._open = ExitStack()
-        with named(self._path):
-            file = self._open.enter_context(self._path.open("wb"))
-            packed = self._open.enter_context(gzip.GzipFile("", "wb", 1, file, mtime=0))
-            tar = Tar.open(fileobj=packed, mode="w")
-            self._tar = self._open.enter_context(tar)
+        self._file: IO[bytes] | None = None
 
-    def add(self, name: str, content: bytes) -> None:
+    def packed(self, name: str, content: bytes) -> bytes:
         info = tarfile.TarInfo(f"{self._folder}/{name}")
         info.size = len(content)
+        header = info.tobuf(tarfile.DEFAULT_FORMAT, tarfile.ENCODING, "surrogateescape")
+        filled = bytes(-len(content) % tarfile.BLOCKSIZE)
+        return _member(header + content + filled)
+
+    def add(self, name: str, packed: bytes) -> None:
         with named(self._path):
-            self._tar.addfile(info, io.BytesIO(content))
-        self._tar.members.clear()  # TarFile keeps them all
+            self._file = self._file or self._path.open("wb")
+            self._file.write(packed)
 
     def close(self) -> list[Artifact]:
+        self.add("", _member(bytes(2 * tarfile.BLOCKSIZE)))  # where a tar ends
+        assert self._file is not None
         with named(self._path):
-            self._open.close()
+            self._file.close()
         return [self._output.publish(self._name).artifact(self._name)]
+
+
+def _member(content: bytes) -> bytes:
+    """Fast rather than small: pictures are packed already."""
+    return gzip.compress(content, 1, mtime=0)
 
 
 def label_names(images: Sequence[str]) -> list[str]:
@@ -107,8 +123,8 @@ class _Entries:
         self._file: IO[str] = tempfile.TemporaryFile("w+", dir=folder)  # noqa: SIM115
         self.count = 0
 
-    def add(self, entry: dict[str, object]) -> None:
-        self._file.write(f"{',' if self.count else ''}{json.dumps(entry)}\n")
+    def add(self, entry: str) -> None:
+        self._file.write(f"{',' if self.count else ''}{entry}\n")
         self.count += 1
 
     def copy_to(self, file: IO[str]) -> None:
@@ -135,14 +151,14 @@ class PredictionsFile:
         """How many were added."""
         return self._images.count
 
-    def add(self, image_id: int, name: str, size: tuple[int, int], objects: Objects) -> None:
-        """One image of `size` (height, width), and what was found in it. Raises DiskFull."""
+    def add(self, image_id: int, name: str, size: tuple[int, int], entries: Sequence[str]) -> None:
+        """One image of `size` (height, width). entries: as of `coco`. Raises DiskFull."""
         height, width = size
         image = {"id": image_id, "file_name": name, "width": width, "height": height}
         with named(self._path):
-            self._images.add(image)
-            for entry in coco(objects, image_id, self._annotations.count + 1):
-                self._annotations.add(entry)
+            self._images.add(json.dumps(image))
+            for entry in entries:
+                self._annotations.add(f'{{"id": {self._annotations.count + 1}, {entry}')
 
     def write(self, info: dict[str, object], names: Sequence[str]) -> None:
         """The file. names: of the classes, by label."""

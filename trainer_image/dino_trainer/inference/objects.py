@@ -5,6 +5,7 @@ Shapes: n objects.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -48,14 +49,16 @@ def _kitti_lines(objects: Objects, names: Sequence[str]) -> Iterator[str]:
         yield f"{names[label]} 0.00 0 0.00 {corners} {zeros}{score:.3f}\n"
 
 
-def coco(objects: Objects, image_id: int, first_id: int) -> list[dict[str, object]]:
-    """Entries of `annotations` in a COCO file, with a score, numbered from `first_id` on."""
+def coco(objects: Objects, image_id: int) -> list[str]:
+    """Entries of `annotations` in a COCO file, with a score, from behind their id on.
+
+    Who writes those of all images numbers them: `{"id": 7, ` and one of these are an entry.
+    """
     corners = objects.boxes.astype(np.float64)
     sides = corners[:, 2:] - corners[:, :2]
     boxes = np.concatenate([corners[:, :2], sides], axis=1).round(3)
-    return [
+    entries = (
         {
-            "id": first_id + number,
             "image_id": image_id,
             "category_id": int(label),
             "bbox": box,
@@ -63,7 +66,6 @@ def coco(objects: Objects, image_id: int, first_id: int) -> list[dict[str, objec
             "iscrowd": 0,
             "score": round(float(score), 6),
         }
-        for number, (label, score, box) in enumerate(
-            zip(objects.labels, objects.scores, boxes.tolist(), strict=True)
-        )
-    ]
+        for label, score, box in zip(objects.labels, objects.scores, boxes.tolist(), strict=True)
+    )
+    return [json.dumps(entry)[1:] for entry in entries]

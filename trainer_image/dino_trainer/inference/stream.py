@@ -97,12 +97,12 @@ class CollateReadable:
 
 
 def stream(
-    files: Sequence[ImageFile], config: DatasetConfig, batch_size: int, pin: bool
+    files: Sequence[ImageFile], config: DatasetConfig, batches: Sequence[Sequence[int]], pin: bool
 ) -> DataLoader[OpenedImage | Unreadable]:
-    """Turns of at most `batch_size` images, in order. pin: whether the batches go to a GPU."""
+    """A turn for each of `batches`, places of `files`, in order. pin: whether they go to a GPU."""
     return DataLoader(
         Images(files, config.augmentation),
-        batch_size=batch_size,
+        batch_sampler=[list(batch) for batch in batches],
         collate_fn=CollateReadable(eval_collate(config.augmentation)),
         **worker_options(config, pin),
     )

@@ -30,13 +30,6 @@ class Tally:
         self.objects = np.zeros(len(self.names), np.int64)
         self.images = np.zeros(len(self.names), np.int64)
         self.scores = np.zeros(BINS, np.int64)
-        self._named = np.array([bool(name) for name in self.names])
-
-    def named(self, objects: Objects) -> Objects:
-        """The objects whose class has a name; the others are counted."""
-        rows = self._named[objects.labels]
-        self.nameless += int((~rows).sum())
-        return objects.at(rows)
 
     def add(self, objects: Objects) -> None:
         """One image that was read."""

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from dino_api.experiment import DatasetConfig
 from dino_api.names import FailureReason
 from dino_trainer.data.coco import CocoDataset
-from dino_trainer.data.loader import eval_loader, normalise
+from dino_trainer.data.loader import cut, eval_loader, normalise
 from dino_trainer.detectors.onnx_detector import OnnxDetector
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.report.pace import Counted
-from dino_trainer.scoring.detection import cut
 
 MOST_CALIBRATION_IMAGES = 500
 # On BCCD, whose photographs are much alike, ranges of 3 images lose 0.0007 of mAP, those of 10 and

@@ -15,7 +15,7 @@ from onnxscript import ir
 from dino_api.experiment import DatasetConfig, ExperimentSpec
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.image_store import ImageFile
-from dino_trainer.data.loader import normalise
+from dino_trainer.data.loader import cut, normalise
 from dino_trainer.data.pictures import find_pictures
 from dino_trainer.data.splits import read_split
 from dino_trainer.detectors.onnx_detector import OnnxDetector
@@ -89,7 +89,7 @@ def engine_inputs(
     Raises TrainerError: InvalidDataset where not one image can be read; the others are named.
     """
     augmentation, count = config.augmentation, 0
-    for turn in stream(files, config, BATCH, pin=False):
+    for turn in stream(files, config, cut(len(files), BATCH), pin=False):
         for bad in turn.unreadable:
             context.reporter.event(f"Warning: {files[bad.index].name} is left out: {bad.why}.")
         if turn.batch is None:

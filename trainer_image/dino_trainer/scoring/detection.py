@@ -8,7 +8,7 @@ import torch
 
 from dino_api.experiment import DatasetConfig
 from dino_trainer.data.coco import CocoDataset
-from dino_trainer.data.loader import Batch, eval_loader
+from dino_trainer.data.loader import Batch, cut, eval_loader
 from dino_trainer.distributed.world import World
 from dino_trainer.model import Detections
 from dino_trainer.model_files.info import Detector
@@ -82,11 +82,6 @@ def detect(
         if world.is_main:
             watch.progress(min(done, total), total)
     return _collect(join(parts), world)
-
-
-def cut(images: int, size: int) -> list[list[int]]:
-    """Batches of `size` places in their order, the last one with what is left."""
-    return [list(range(at, min(at + size, images))) for at in range(0, images, size)]
 
 
 def _agree_to_stop(turn: int, stop: Event, world: World) -> bool:

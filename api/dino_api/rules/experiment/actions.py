@@ -114,24 +114,17 @@ def _algorithm(spec: ExperimentSpec) -> object:
     return breaks(section.algorithm != "minmax" and not entropy, section.algorithm)
 
 
-def _one_gpu(spec: ExperimentSpec) -> object:
-    return breaks(spec.inference.num_gpus > 1, spec.inference.num_gpus)
-
-
-def _one_node(action: Action) -> Rule:
-    path = f"{action}.num_nodes"
+def _processes(action: Action) -> Rule:
+    path, gpus = f"{action}.num_processes", f"{action}.num_gpus"
     return Rule(
-        f"{action}-nodes",
+        f"{action}-processes",
         path,
-        "must be 1 in this release",
-        "Leave it out.",
-        lambda spec: breaks(value_of(spec, path) > 1, value_of(spec, path)),
+        ONE_PROCESS,
+        f"Leave it out, or set {gpus} to 0.",
+        lambda spec: breaks(
+            value_of(spec, path) > 1 and value_of(spec, gpus) > 0, value_of(spec, path)
+        ),
     )
-
-
-def _processes(spec: ExperimentSpec) -> object:
-    section = spec.evaluate
-    return breaks(section.num_processes > 1 and section.num_gpus > 0, section.num_processes)
 
 
 def _bindings(spec: ExperimentSpec) -> object:
@@ -147,21 +140,7 @@ ACTION_RULES: tuple[Rule, ...] = (
     *(_one_model(each) for each in _ALL if len(each.model_keys) > 1),
     *(_both_sides(each.action) for each in _ALL if each.own_input),
     *(_no_empty_batch(each.action) for each in _ALL if each.own_input),
-    *(_one_node(each.action) for each in _ALL if each.says_gpus and not each.trains),
-    Rule(
-        "inference-gpus",
-        "inference.num_gpus",
-        "must be 0 or 1: inference is one process",
-        "Leave it out; share the images among several runs to use more.",
-        _one_gpu,
-    ),
-    Rule(
-        "evaluate-processes",
-        "evaluate.num_processes",
-        ONE_PROCESS,
-        "Leave it out, or set evaluate.num_gpus to 0.",
-        _processes,
-    ),
+    *(_processes(each.action) for each in _ALL if each.several and not each.trains),
     fixed("export-format", "export.format", "onnx", "Leave it out."),
     fixed("export-channels", "export.input_channel", 3, "Leave it out; images are RGB."),
     fixed(

@@ -118,7 +118,7 @@ def _alone(field: str, most: Iterable[Action], remedy: str) -> ResourceRule:
 
 
 SHAPE_RULES: tuple[ResourceRule, ...] = (
-    _alone("nodes", _TRAINS, "other actions run in one pod; leave it out"),
+    _alone("nodes", _MANY, "other actions run in one pod; leave it out"),
     _alone("gpus", _MANY, "other actions run in one process; give 1 or 0"),
     _alone("processes", _MANY, "other actions run in one process; leave it out"),
     ResourceRule(
