@@ -17,7 +17,7 @@ from typing import IO, Protocol
 from dino_api.formats import ARCHIVES
 from dino_api.names import PREDICTIONS_FILE
 from dino_api.result import Artifact
-from dino_trainer.data.archive import Tar
+from dino_trainer.data.tar_headers import Tar
 from dino_trainer.inference.objects import Objects, coco
 from dino_trainer.results.output import Output
 from dino_trainer.storage.files import named, replacing
