@@ -11,6 +11,8 @@ import pytest
 
 from dino_trainer.command import convert as command
 from dino_trainer.command.cli import main
+from dino_trainer.convert import coco_writer
+from dino_trainer.convert.records import LabelledImage
 from dino_trainer.convert.splitting import drawn, shares_of
 from dino_trainer.data.archive import take_in
 from tests.unit.convert_lab import Converter, convert, put, put_image, put_json
@@ -112,6 +114,26 @@ def test_an_archive_holds_plain_files_below_images(convert: Converter, tmp_path:
     assert names == ["b.jpg", "c.jpg", "sub/a.jpg"]
     _, index = take_in(packed[0], tmp_path / "taken.tar", name="images.tar.gz", moved=None)
     assert len(index.files) == 3
+
+
+@pytest.mark.parametrize(
+    ("ending", "size", "stored"),
+    [("jpg", 40_000, True), ("png", 40_000, True), ("bmp", 40_000, False), ("jpg", 900, False)],
+)
+def test_photographs_are_stored_in_the_archive(
+    ending: str, size: int, stored: bool, tmp_path: Path
+) -> None:
+    """gzip would save a hundredth of them, and cost every staging a core; small files have more of
+    the .tar around them than content, and a bitmap becomes smaller."""
+    images = []
+    for n in range(3):
+        path = tmp_path / f"{n}.{ending}"
+        path.write_bytes(bytes(size))
+        images.append(LabelledImage(path, path.name, 8, 8))
+    coco_writer._pack(images, tmp_path / "images.tar.gz", lambda: None)
+    assert ((tmp_path / "images.tar.gz").stat().st_size > 3 * size) is stored
+    _, index = take_in(tmp_path / "images.tar.gz", tmp_path / "taken.tar")
+    assert [length for _, length in index.files.values()] == [size] * 3
 
 
 @pytest.mark.parametrize("option", ["", "--link"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dino_trainer.data.tar_headers import Header
+from dino_trainer.data.tar_headers import ForwardTar, Header
 
 NAMES = ("1.jpg", "images/1.jpg", "ü/ä.jpg", "n" * 100, "n" * 99, "d/" * 60 + "1.jpg", "x" * 300)
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
@@ -40,6 +40,38 @@ def members(content: bytes, headers: type[tarfile.TarInfo]) -> list[Any] | str:
         return f"{type(error).__name__} {error}"
 
 
+class Ahead(io.BytesIO):
+    """Forward only, in pieces: what lies behind a piece's border is not at hand."""
+
+    piece = 700
+
+    def seek(self, target: int, whence: int = 0, /) -> int:
+        assert target >= self.tell()
+        if target > len(self.getvalue()):
+            raise EOFError("unexpected end of data")
+        return super().seek(target)
+
+    def peek(self, size: int, /) -> bytes:
+        at = self.tell()
+        whole = at % self.piece + size <= self.piece
+        data = self.getvalue()[at : at + size]
+        return data if whole and len(data) == size else b""
+
+
+def read_forward(content: bytes) -> list[Any] | str:
+    """As `members`, by the reader of archives that come."""
+    try:
+        tar = ForwardTar(Ahead(content))
+        seen = []
+        while m := tar.next():
+            seen.append((m.name, m.size, m.type, m.linkname, m.offset_data, m.sparse))
+    except EOFError as error:
+        return f"ReadError {error}"
+    except (tarfile.TarError, OverflowError, ValueError) as error:
+        return f"{type(error).__name__} {error}"
+    return seen
+
+
 @pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize(
     "changes",
@@ -57,6 +89,7 @@ def members(content: bytes, headers: type[tarfile.TarInfo]) -> list[Any] | str:
 def test_archives_of_tools(format: int, changes: dict[str, Any]) -> None:
     content = archive(format, **changes)
     assert members(content, Header) == members(content, tarfile.TarInfo)
+    assert read_forward(content) == members(content, tarfile.TarInfo)
     has_room = format != tarfile.USTAR_FORMAT or "uid" not in changes
     assert len(members(content, Header)) > 4 or not has_room
 
@@ -81,7 +114,9 @@ def test_broken_headers(format: int) -> None:
         if chance.random() < 0.5:
             broken[148:156] = b" " * 8
             broken[148:156] = b"%06o\0 " % sum(broken[:512])
-        assert members(bytes(broken), Header) == members(bytes(broken), tarfile.TarInfo), at
+        want = members(bytes(broken), tarfile.TarInfo)
+        assert members(bytes(broken), Header) == want, at
+        assert read_forward(bytes(broken)) == want, at
 
 
 def test_a_plain_file_is_read_in_short(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,3 +134,22 @@ def test_a_plain_file_is_read_in_short(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(found) == len(NAMES)
     # The end mark, and of each longer name the header that announces it.
     assert len(asked) == 1 + len(NAMES) - len(short)
+
+
+def test_what_is_said_of_all_that_follows_is_the_librarys_work() -> None:
+    """A header for every member may change size and name of each."""
+    made = io.BytesIO()
+    with tarfile.open(
+        fileobj=made, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"comment": "of all"}
+    ) as tar:
+        for n in range(3):
+            tar.addfile(tarfile.TarInfo(f"{n}.jpg"))
+    assert read_forward(made.getvalue()) == members(made.getvalue(), tarfile.TarInfo)
+    tar = ForwardTar(Ahead(made.getvalue()))
+    assert [member.pax_headers for member in iter(tar.next, None)] == [{"comment": "of all"}] * 3
+
+
+@pytest.mark.parametrize("left", [0, 100, 512, 1000, 1024, 1500, 1536, 2000])
+def test_archives_that_end_early(left: int) -> None:
+    content = archive(tarfile.GNU_FORMAT)[:left]
+    assert read_forward(content) == members(content, tarfile.TarInfo)

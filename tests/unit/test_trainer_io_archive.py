@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import multiprocessing
 import os
 import subprocess
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from dino_trainer.data.archive import take_in
 from dino_trainer.data.archive_root import image_root
 from dino_trainer.data.image_store import ArchivedImages, Index, Member
-from dino_trainer.data.packing import is_archive, stem
+from dino_trainer.data.packing import is_archive, slow_gzip, stem, useless_gzip
 from dino_trainer.errors import TrainerError
 from tests.unit.coco_builders import an_archive, jpeg, member, pack
 
@@ -139,6 +141,79 @@ def test_hostile_members_are_refused(case: str, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("evil*"))
 
 
+SPELLINGS = {
+    "./images/1.jpg": "images/1.jpg",
+    "images//1.jpg": "images/1.jpg",
+    "images/./1.jpg": "images/1.jpg",
+    "images/...jpg": "images/...jpg",
+    "..images/1.": "..images/1.",
+    " /1.jpg": " /1.jpg",
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_a_name_is_the_shortest_of_its_spellings(name: str, tmp_path: Path) -> None:
+    """So that one file cannot stand under two names."""
+    _, index = take_in(pack(tmp_path / "a.tar", [(name, jpeg())]), tmp_path / "out")
+    assert list(index.files) == [SPELLINGS[name]]
+    twice = pack(tmp_path / "b.tar", [(SPELLINGS[name], jpeg()), (name, jpeg())])
+    with pytest.raises(TrainerError, match="twice"):
+        take_in(twice, tmp_path / "out")
+
+
+@pytest.mark.parametrize("size", [511, 512, 513, 250_000])
+@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_files_of_every_kind_of_name_lie_where_the_library_has_them(
+    format: int, size: int, tmp_path: Path
+) -> None:
+    """Short names, long ones and folders in turns; headers over the borders of what is read."""
+    archive = tmp_path / "a.tar"
+    with tarfile.open(archive, "w", format=format) as tar:
+        for n in range(40):
+            name = f"{n}.jpg" if n % 3 else f"{'long/' * 30}{n}.jpg"
+            info = tarfile.TarInfo(name)
+            info.size = size + n
+            tar.addfile(info, io.BytesIO(os.urandom(info.size)))
+            folder = tarfile.TarInfo(f"folder{n}")
+            folder.type = tarfile.DIRTYPE
+            tar.addfile(folder)
+    _, index = take_in(archive, tmp_path / "out")
+    with tarfile.open(archive) as tar:
+        want = {one.name: (one.offset_data, one.size) for one in tar if one.isreg()}
+    assert dict(index.files) == want
+    assert len(want) == 40
+
+
+def test_gzip_that_saves_nothing_is_spoken_of() -> None:
+    """Not where the archive is small, gzip worth it, or only a wrapper around what it stored."""
+    large = 1 << 30
+    assert useless_gzip(int(0.99 * large), large)
+    assert not useless_gzip(99, 100)
+    assert not useless_gzip(int(0.9 * large), large)
+    assert not useless_gzip(large, large), "no gzip at all"
+    assert not useless_gzip(int(1.001 * large), large)
+    words = slow_gzip("s3://b/my photos.tar.gz")
+    assert words.startswith("s3://b/my photos.tar.gz is hardly smaller")
+    assert words.endswith("tar -cf 'my photos.tar' images/")
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tar"])
+def test_a_stop_ends_the_reading_and_every_thread(name: str, tmp_path: Path) -> None:
+    archive = pack(tmp_path / name, [(f"{n}.jpg", os.urandom(1 << 20)) for n in range(5)])
+
+    def stopped(_: int) -> None:
+        if threading.active_count() > before:
+            seen.append(True)
+        if len(seen) == 3:
+            raise TrainerError("Preempted", "Stopped.")
+
+    before, seen = threading.active_count(), list[bool]()
+    with pytest.raises(TrainerError, match=r"Stopped\."):
+        take_in(archive, tmp_path / "out", moved=stopped)
+    assert threading.active_count() == before
+    assert list(tmp_path.iterdir()) == [archive]
+
+
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.tar"])
 @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.9, -512, -700, -1030])
 def test_a_truncated_archive_is_refused(name: str, keep: float, tmp_path: Path) -> None:
@@ -174,6 +249,17 @@ def test_what_is_no_archive(case: str, tmp_path: Path) -> None:
     with pytest.raises(TrainerError) as caught:
         take_in(tmp_path / "a.tar.gz", tmp_path / "out")
     assert caught.value.exit_code == 65
+
+
+def test_what_follows_the_end_mark_is_no_member(tmp_path: Path) -> None:
+    """Also where the mark stands first, as in an empty archive that others were appended to."""
+    plain = pack(tmp_path / "b.tar", [("1.jpg", jpeg())]).read_bytes()
+    (tmp_path / "a.tar").write_bytes(bytes(512) + plain)
+    with pytest.raises(TrainerError, match="holds no files"):
+        take_in(tmp_path / "a.tar", tmp_path / "out")
+    second = pack(tmp_path / "c.tar", [("2.jpg", jpeg())]).read_bytes()
+    (tmp_path / "a.tar").write_bytes(plain + second)
+    assert list(take_in(tmp_path / "a.tar", tmp_path / "out")[1].files) == ["1.jpg"]
 
 
 def test_an_empty_archive(tmp_path: Path) -> None:

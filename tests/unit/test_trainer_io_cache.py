@@ -25,7 +25,7 @@ from botocore.exceptions import ResponseStreamingError
 
 from dino_trainer.data import lock as lock_module
 from dino_trainer.data.archive import take_in
-from dino_trainer.data.byte_streams import Fetch, FetchedInParts, GzipReader, ReadAhead
+from dino_trainer.data.byte_streams import CHUNK, Fetch, FetchedInParts, GzipReader, ReadAhead
 from dino_trainer.data.cache import DataCache
 from dino_trainer.data.image_store import Member
 from dino_trainer.data.lock import Lock
@@ -407,12 +407,11 @@ def all_of(stream: FetchedInParts, size: int = 333) -> bytes:
 
 
 def test_a_fast_object_comes_by_one_request() -> None:
-    """The first is short, since most are slow."""
     content, asked = random.Random(0).randbytes(10_000), list[tuple[int, int]]()
     fetch = in_pieces(content, asked)
     with FetchedInParts(fetch, len(content), part=700, clock=lambda: 0.0) as stream:
         assert all_of(stream) == content
-    assert asked == [(0, 700), (700, 10_000)]
+    assert asked == [(0, 10_000)]
 
 
 def test_a_slow_object_comes_in_several_parts_at_a_time() -> None:
@@ -429,8 +428,8 @@ def test_a_slow_object_comes_in_several_parts_at_a_time() -> None:
         fetch, len(content), part=700, window=5, clock=lambda: float(next(clock))
     ) as stream:
         assert all_of(stream) == content
-    assert asked[:2] == [(0, 700), (700, 10_000)]
-    assert sorted(asked[2:]) == [(at, min(at + 700, 10_000)) for at in range(1000, 10_000, 700)]
+    assert asked[0] == (0, 10_000)
+    assert sorted(asked[1:]) == [(at, min(at + 700, 10_000)) for at in range(900, 10_000, 700)]
 
 
 def test_an_object_that_becomes_slow_is_fetched_in_parts() -> None:
@@ -446,8 +445,8 @@ def test_an_object_that_becomes_slow_is_fetched_in_parts() -> None:
         while data := stream.read(100):
             read += data
     assert bytes(read) == content
-    assert asked[:2] == [(0, 700), (700, 10_000)]
-    assert 5000 < asked[2][0] < 6500
+    assert asked[0] == (0, 10_000)
+    assert 5000 < asked[1][0] < 6500
 
 
 @pytest.mark.parametrize("slow", [False, True])
@@ -456,13 +455,13 @@ def test_a_part_that_fails_ends_the_reading(slow: bool) -> None:
 
     def fetch(start: int, end: int) -> Iterator[bytes]:
         for at, piece in zip(range(start, end, 100), plain(start, end), strict=True):
-            if at >= 3000:
+            if at >= 2900:
                 raise TrainerError("StorageUnavailable", "away")
             yield piece
 
     clock = itertools.count()
     with FetchedInParts(fetch, 10_000, 500, clock=lambda: float(slow and next(clock))) as stream:
-        assert [len(stream.read(100)) for _ in range(30)] == [100] * 30
+        assert [len(stream.read(100)) for _ in range(29)] == [100] * 29
         with pytest.raises(TrainerError, match="away"):
             stream.read(100)
 
@@ -482,7 +481,7 @@ def test_leaving_a_stream_drops_what_is_under_way() -> None:
         with FetchedInParts(fetch, 100_000, 500, clock=clock) as stream:
             for _ in range(30):
                 assert len(stream.read(100)) == 100
-        assert (500, 100_000) in closed
+        assert (0, 100_000) in closed
     assert not [one for one in threading.enumerate() if one.name.startswith("fetch")]
 
 
@@ -523,6 +522,25 @@ def test_gzip_streams(members: int, padding: int) -> None:
         assert len(block) <= 100_000
         digest.update(block)
     assert digest.digest() == hashlib.sha256(b"".join(parts)).digest()
+
+
+def test_photographs_are_inflated_in_as_many_pieces_as_are_read() -> None:
+    """What is left over of each would be a piece of its own, and wake the next thread twice."""
+    # Random bytes would be stored; of these gzip saves a hundredth, as of a JPEG.
+    content = random.Random(0).randbytes(3 << 20).translate(bytes(n % 240 for n in range(256)))
+    asked: list[int] = []
+
+    class Noting(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            data = super().read(size)
+            asked.extend([1] if data else [])
+            return data
+
+    stream = GzipReader(Noting(gzip.compress(content, 6)))
+    pieces = list(iter(lambda: bytes(stream.read(CHUNK)), b""))
+    assert b"".join(pieces) == content
+    assert len(pieces) <= len(asked)
+    assert max(map(len, pieces)) <= CHUNK
 
 
 @pytest.mark.parametrize("spoil", ["cut", "flip", "tail"])

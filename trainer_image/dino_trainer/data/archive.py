@@ -13,15 +13,21 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
-from typing import IO, TypeVar, cast
+from typing import TypeVar, cast
 
 from zlib_ng import zlib_ng
 
 from dino_api.names import FailureReason
-from dino_trainer.data.byte_streams import GzipReader, HashingReader, Readable, ReadAhead
+from dino_trainer.data.byte_streams import (
+    PIECE,
+    GzipReader,
+    HashingReader,
+    Readable,
+    ReadAhead,
+)
 from dino_trainer.data.image_store import Index
 from dino_trainer.data.packing import again, followed, other_by_content, pack
-from dino_trainer.data.tar_headers import Header
+from dino_trainer.data.tar_headers import ForwardTar
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.first_bytes import HEAD
 from dino_trainer.storage.files import named
@@ -35,6 +41,8 @@ _MAX_GLOBAL = 1 << 16
 # No system opens a longer one.
 _MAX_NAME = 4096
 _MAX_PADDING = 64 << 20
+# Between the slashes of a name: none of them is a file or a folder by itself.
+_ODD_PARTS = frozenset(("", ".", ".."))
 _BLOCK = 1 << 20
 # zlib_ng types its error as a value, not as a class.
 _DAMAGED: tuple[type[Exception], ...] = (
@@ -45,13 +53,6 @@ _DAMAGED: tuple[type[Exception], ...] = (
 )
 _KNOWN: tuple[type[Exception], ...] = (TrainerError, OSError, MemoryError, *_DAMAGED)
 _Read = TypeVar("_Read")
-
-
-class Tar(tarfile.TarFile):
-    """A TarFile whose list of headers is known to types, so that it can be emptied."""
-
-    members: list[tarfile.TarInfo]
-    tarinfo = Header
 
 
 def take_in(
@@ -99,11 +100,18 @@ def _copy(
         _TarWriter(into, budget) as file,
         _whole(name, file),
     ):
-        with ReadAhead(GzipReader(raw)) if raw.is_gzip() else nullcontext(raw) as content:
+        with _inflated(raw) if raw.is_gzip() else nullcontext(raw) as content:
             reader = _Forward(content, file)
             index = _index(reader, name, budget)
             reader.finish()
         return raw.finish(), index
+
+
+@contextmanager
+def _inflated(raw: HashingReader) -> Iterator[Readable]:
+    """What is packed, inflated by a thread that does nothing else: no other work takes as long."""
+    with ReadAhead(raw, PIECE) as packed, ReadAhead(GzipReader(packed)) as content:
+        yield content
 
 
 @contextmanager
@@ -118,20 +126,20 @@ def _opened(archive: Path | Readable, name: str) -> Iterator[Readable]:
 
 
 def _index(reader: _Forward, name: str, budget: _Budget) -> Index:
-    tar = _tar(reader)
+    tar = _of_header(lambda: ForwardTar(reader))
     files: dict[str, tuple[int, int]] = {}
     folders: set[str] = set()
     while member := _next(tar):
         target = _safe_name(member, name)
         if member.isdir():
-            folders.add(str(target))
-        elif str(target) in files:
+            folders.add(target)
+        elif target in files:
             again = f"Pack each file once, into a new archive: {pack(name)}"
             raise invalid_dataset(f"{name} holds {member.name!r} twice.", again)
         else:
             budget.check(member.size)
-            files[str(target)] = (member.offset_data, member.size)
-        folders.add(str(target.parent))
+            files[target] = (member.offset_data, member.size)
+        folders.add(target.rpartition("/")[0])
         # TarFile keeps every header it has read; a million of them would be a gigabyte.
         tar.members.clear()
         reader.passed_header()
@@ -144,12 +152,7 @@ def _index(reader: _Forward, name: str, budget: _Budget) -> Index:
     return Index(files)
 
 
-def _tar(reader: _Forward) -> Tar:
-    # It offers exactly what TarFile uses of a file: read, seek forward, tell.
-    return _of_header(lambda: Tar(fileobj=cast("IO[bytes]", reader), mode="r"))
-
-
-def _next(tar: Tar) -> tarfile.TarInfo | None:
+def _next(tar: ForwardTar) -> tarfile.TarInfo | None:
     """The next member, of sane numbers; None at the end. Raises ReadError."""
     member = _of_header(tar.next)
     if sum(len(key) + len(value) for key, value in tar.pax_headers.items()) > _MAX_GLOBAL:
@@ -184,9 +187,13 @@ def _with_parents(folders: Iterable[str]) -> Iterator[str]:
             at = folder.rfind("/", 0, at)
 
 
-def _safe_name(member: tarfile.TarInfo, archive: str) -> PurePosixPath:
+def _safe_name(member: tarfile.TarInfo, archive: str) -> str:
+    """Its path in the archive, without ./ and //."""
     if not (member.isdir() or (member.isreg() and not member.issparse())):
         raise _hostile(archive, member, f"is {_kind(member)}")
+    # Most are written as a path's parts are; making a path of each would take longer than all else.
+    if _ODD_PARTS.isdisjoint(member.name.split("/")) and "\0" not in member.name:
+        return member.name
     path = PurePosixPath(member.name)
     if path.is_absolute():
         raise _hostile(archive, member, "has an absolute path")
@@ -194,7 +201,7 @@ def _safe_name(member: tarfile.TarInfo, archive: str) -> PurePosixPath:
         raise _hostile(archive, member, "leaves the folder with ..")
     if "\0" in member.name or (not path.parts and not member.isdir()):
         raise _hostile(archive, member, "has no usable name")
-    return path
+    return str(path)
 
 
 def _hostile(archive: str, member: tarfile.TarInfo, why: str) -> TrainerError:
@@ -306,6 +313,11 @@ class _Forward:
         # TarFile reads headers as whole blocks: the last one is the end mark, or nothing.
         self._last = bytes(data)
         return self._last
+
+    def peek(self, size: int) -> bytes:
+        """What `read` will return, where one piece holds it all; else nothing."""
+        data = bytes(self._rest[:size])
+        return data if len(data) == size else b""
 
     def passed_header(self) -> None:
         """What is read from here on is of the next member."""

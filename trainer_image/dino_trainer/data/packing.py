@@ -13,6 +13,9 @@ from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.first_bytes import PICTURES, Signature, kind_of_bytes
 
 SUFFIXES = ARCHIVES
+# From this size on it takes seconds to inflate an archive; gzip is worth that where it saves more
+# than this share.
+_LARGE, _WORTH = 256 << 20, 0.05
 _BY_PYTHON = "python3 -m {module} -e {name} images && tar -czf {made} images/"
 _BY_HAND = "Unpack it into a folder images, then: tar -czf {made} images/"
 _ZIP, _TAR = _BY_PYTHON.replace("{module}", "zipfile"), _BY_PYTHON.replace("{module}", "tarfile")
@@ -74,6 +77,23 @@ def _other(name: str, kind: Signature) -> TrainerError:
 def pack(name: str, options: str = "-czf") -> str:
     """The command that makes an archive of that name."""
     return f"tar {options} {_made(name)} images/"
+
+
+def useless_gzip(packed: int, size: int) -> bool:
+    """Whether a .tar of `size` bytes is large, and was packed by gzip to hardly fewer.
+
+    Where it became larger, gzip has stored it, which costs no time.
+    """
+    return packed >= _LARGE and (1 - _WORTH) * size < packed < size
+
+
+def slow_gzip(name: str) -> str:
+    """What to say of such an archive."""
+    return (
+        f"{name} is hardly smaller than what gzip has packed in it, and inflating it takes most of "
+        f"its staging. A .tar is staged several times faster: "
+        f"tar -cf {shlex.quote(stem(name) + '.tar')} images/"
+    )
 
 
 def again(name: str) -> str:

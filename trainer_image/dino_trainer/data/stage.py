@@ -28,7 +28,7 @@ from dino_trainer.data.cache import DataCache
 from dino_trainer.data.coco_file import Outline, read_outline
 from dino_trainer.data.image_store import ArchivedImages, Folder, ImageStore, Index, UnseenImages
 from dino_trainer.data.listed_images import download_listed
-from dino_trainer.data.packing import is_archive, other_by_name
+from dino_trainer.data.packing import is_archive, other_by_name, slow_gzip, useless_gzip
 from dino_trainer.data.staging_context import StagingContext, key_of
 from dino_trainer.errors import TrainerError, invalid_dataset, invalid_spec
 from dino_trainer.storage.byte_meter import human_bytes
@@ -160,7 +160,10 @@ def packed(uri: str, work: StagingContext) -> tuple[ArchivedImages, str]:
             return known
         tar = scratch / "images.tar"
         digest, index = _take_in(store, entry, uri, tar, work)
-        note = {"uri": uri, "sha256": digest, "bytes": tar.stat().st_size}
+        size = tar.stat().st_size
+        if useless_gzip(entry.size, size):
+            work.say(slow_gzip(uri))
+        note = {"uri": uri, "sha256": digest, "bytes": size}
         with named(scratch):
             index.write(scratch / "index.json")
         cache.keep(scratch / "index.json", f"indexes/{digest}.json")
