@@ -5,8 +5,9 @@ The same plan functions that run in a cluster, asked as if everything went well.
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from dino_api import names as api
+from dino_api.experiment.paths import Loc
 from dino_api.problem import render as sentence
 from dino_api.resources.dinoautoml import DinoAutoMLSpec
 from dino_api.resources.dinojob import DinoJobSpec
@@ -80,14 +82,26 @@ def preview(manifest: Any, settings: Settings, engine: Engine | None = None) -> 
 def refused(manifest: Any) -> list[FieldError]:
     """What the API server refuses, and keys without a value that it drops and the operator does
     not."""
-    all_refusals = refusals(manifest)
     spec = manifest.get("spec") if isinstance(manifest, dict) else None
     if not isinstance(spec, dict) or str(manifest.get("kind")) not in crd_schema.KINDS:
-        return all_refusals
-    for at, message in dropped_keys.nulls(spec, manifest["kind"]):
+        return refusals(manifest)
+    nulls = list(dropped_keys.nulls(spec, manifest["kind"]))
+    all_refusals = refusals({**manifest, "spec": _without(spec, [at for at, _ in nulls])})
+    for at, message in nulls:
         where = crd_schema.named(("spec", *at))
         all_refusals.append(FieldError(where, message.removeprefix(f"{where}: ")))
     return all_refusals
+
+
+def _without(spec: Object, places: Iterable[Loc]) -> Object:
+    """A copy that lacks these keys."""
+    kept = copy.deepcopy(spec)
+    for *path, name in places:
+        node: Any = kept
+        for part in path:
+            node = node[part]
+        del node[name]
+    return kept
 
 
 def _checked(manifest: Any) -> Object:

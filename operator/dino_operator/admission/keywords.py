@@ -14,8 +14,9 @@ from dino_operator.plan.observed.crd_schema import did_you_mean, named
 
 def broken(value: Any, known: Schema, at: Loc, skip: Collection[Loc] = ()) -> Iterator[FieldError]:
     """Every keyword that the value, or what is in it, does not keep. skip: places of values of
-    another type, of which nothing else is asked."""
-    if at in skip or (value is None and known.get("nullable")):
+    another type, of which nothing else is asked. A null is let in where the schema has it, but for
+    a choice: the API server takes it as none of them."""
+    if at in skip or (value is None and known.get("nullable") and "enum" not in known):
         return
     for message, blocking in (*_of_any(value, known), *_of_its_type(value, known)):
         yield FieldError(named(at), message, blocking)

@@ -102,8 +102,8 @@ def without_nulls(value: Any, schema: Object) -> Any:
 
 
 def _keeps_null(schema: Object) -> bool:
-    """Of a choice the API server keeps null, too, and then refuses it; kubectl apply drops it."""
-    return not schema or (bool(schema.get("nullable")) and "enum" not in schema)
+    """Of a choice, too, which the API server then refuses."""
+    return not schema or bool(schema.get("nullable"))
 
 
 def _of_key(name: str, schema: Object) -> Object:
