@@ -81,12 +81,6 @@ BAD: dict[str, tuple[str, Any, str, str]] = {
     "a key at another level": (f"{DATASET}.num_queries", 9, f"{DATASET}.num_queries", "unknown"),
     "a misspelt field of the resource": ("spec.dataset", {}, "spec.dataset", "unknown field"),
     "an action that does not exist": ("spec.action", "tune", "spec.action", "Unsupported value"),
-    "automlPolicy without a value": (
-        "spec.automlPolicy",
-        None,
-        "spec.automlPolicy",
-        "Unsupported value: null",
-    ),
     "automlPolicy: off, which YAML reads as false": (
         "spec.automlPolicy",
         False,

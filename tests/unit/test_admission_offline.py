@@ -38,6 +38,11 @@ def test_what_the_api_server_refuses(path: str, value: Any, field: str, part: st
     names_it(changed((path, value)), field, part)
 
 
+def test_a_choice_without_a_value_is_refused_as_the_api_server_refuses_it() -> None:
+    """kubectl apply drops it before that; other clients do not."""
+    names_it(changed(("spec.automlPolicy", None)), "spec.automlPolicy", "Unsupported value: null: ")
+
+
 @pytest.mark.parametrize(("action", "changes", "field", "part"), BAD_OF.values(), ids=BAD_OF.keys())
 def test_what_it_refuses_of_an_action(
     action: Action, changes: Changes, field: str, part: str
