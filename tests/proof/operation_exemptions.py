@@ -30,10 +30,6 @@ def _takes_median(spec: Object, operation: Operation) -> bool:
     return not _halves(spec, operation)
 
 
-def _trains_not(spec: Object, _: Operation) -> bool:
-    return bool(spec["action"] != "train")
-
-
 def _is_off(_: Object, operation: Operation) -> bool:
     return operation.changes[0][1] is False
 
@@ -57,9 +53,6 @@ class Exemption:
 
 
 EXEMPTIONS: tuple[Exemption, ...] = (
-    Exemption(
-        "other actions than train are never searched for", ("spec.automlPolicy",), _trains_not
-    ),
     Exemption("halving does not read it", ("spec.pruning.minTrials",), _halves),
     Exemption(
         "of so few trials one passes, by each of them", ("spec.pruning.reductionFactor",), _halves

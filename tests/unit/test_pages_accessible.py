@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dino_trainer import pages
-from dino_trainer.inference.writer import MOST_SHOWN
+from dino_trainer.inference.rendering import MOST_SHOWN
 from dino_trainer.pages.gallery import MOST_LINKS, Gallery, GalleryPicture
 from dino_trainer.pages.plot import TONES
 from tests.unit.pages_made import PAGES, inference

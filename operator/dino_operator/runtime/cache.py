@@ -97,8 +97,8 @@ class ObjectCache:
             self._drop(kind, present)
 
     def _present(self, kind: Kind, place: Place) -> Object | None:
-        found = self._things[kind].get(place)
-        return None if found is None else unpacked(found)
+        kept = self._things[kind].get(place)
+        return None if kept is None else unpacked(kept)
 
     def _drop(self, kind: Kind, present: Object) -> None:
         del self._things[kind][_place(present)]
