@@ -10,8 +10,8 @@ from tests.e2e.jobs import Lab, Object, small_job, training_pods
 
 pytestmark = [pytest.mark.cluster, pytest.mark.level0]
 
-# Whole batches of these images need some 7 GB, halves 4.5 GB, quarters 3 GB.
-MEMORY, BATCH, SIZE = "5400Mi", 16, [416, 544]
+# Whole batches of these images need some 5.2 GB, halves 3.4 GB, quarters 2.2 GB.
+MEMORY, BATCH, SIZE = "4100Mi", 16, [416, 544]
 
 
 def evict(lab: Lab, pod: str) -> None:
