@@ -29,8 +29,11 @@ class DemoStorage:
     secret_key: str = field(repr=False)
     bucket: str
 
-    def client(self) -> Any:
-        """A boto3 client; the caller's proxies and profiles play no part."""
+    def client(self, *, attempts: int = 8, patience: float = 60) -> Any:
+        """A boto3 client; the caller's proxies and profiles play no part.
+
+        attempts: of a request. patience: seconds for an answer; for a connection 10 at most.
+        """
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint or None,
@@ -39,8 +42,9 @@ class DemoStorage:
             aws_secret_access_key=self.secret_key,
             config=Config(
                 s3={"addressing_style": "path" if self.path_style else "auto"},
-                retries={"max_attempts": 8, "mode": "standard"},
-                connect_timeout=10,
+                retries={"max_attempts": attempts, "mode": "standard"},
+                connect_timeout=min(10, patience),
+                read_timeout=patience,
                 proxies={} if self.endpoint.startswith("http://") else None,
             ),
         )

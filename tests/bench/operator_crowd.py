@@ -24,7 +24,7 @@ from dino_api.result import Progress, Validation
 from tests.api.operator_cluster import a_manifest
 from tests.api.operator_process import Process
 from tests.bench import operator_requests as requests
-from tests.bench.control_plane import PLAYED_JOBS, administrator, cpu_seconds, peak_mib
+from tests.bench.control_plane import PLAYED_JOBS, administrator, peak_mib
 from tests.bench.harness import Bench, machine
 from tests.bench.job_copies import read_family
 from tests.bench.job_player import JobPlayer
@@ -204,13 +204,6 @@ def own(side: Side) -> Process:
     return side.own
 
 
-def pid(side: Side) -> int:
-    """Of the process that runs now."""
-    process = own(side).process
-    assert process is not None
-    return process.pid
-
-
 def durations(side: Side) -> Counter[float]:
     """The API server's, so far."""
     return read_buckets(side.kubectl("get", "--raw", "/metrics").stdout)
@@ -222,10 +215,10 @@ async def push(side: Side, staying: Sequence[str]) -> Pushes:
         pusher = Pusher(api, staying)
         await pusher.push_for(EVERY)  # the first reports make the statuses larger
         pusher.taken.clear()
-        before, cpu, began = durations(side), cpu_seconds(pid(side)), time.monotonic()
+        before, cpu, began = durations(side), side.used(), time.monotonic()
         await pusher.push_for(SECONDS)
         seconds = time.monotonic() - began
-        used = (cpu_seconds(pid(side)) - cpu) / seconds
+        used = (side.used() - cpu) / seconds
         after = durations(side)
     buckets = {bound: after[bound] - before[bound] for bound in after}
     return Pushes(len(staying), pusher.taken, pusher.refused, buckets, seconds, used)
@@ -239,7 +232,7 @@ def restart(side: Side) -> Restart:
     operator.start()
     ready = time.monotonic() - began
     seconds = rests(operator, LONG) - began
-    mib = peak_mib(pid(side))
+    mib = peak_mib(side.pid)
     asked = tuple(requests.read(audit_log(), since, side.user))
     return Restart(seconds, ready, mib, asked)
 

@@ -50,9 +50,16 @@ class Side:
         """Who it is in the audit log."""
         return f"system:serviceaccount:{self.namespace}:{self.account}"
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs now: ours may have been started anew."""
+        running = self.process if self.own is None else self.own.process
+        assert running is not None
+        return running.pid
+
     def used(self) -> float:
-        """CPU seconds until now."""
-        return cpu_seconds(self.process.pid)
+        """CPU seconds of that process until now."""
+        return cpu_seconds(self.pid)
 
     def end(self) -> None:
         """Ends the process; its objects stay until all has been measured."""

@@ -27,8 +27,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from demo.errors import DemoError
@@ -309,20 +307,7 @@ class Store:
 
     def __init__(self, storage: DemoStorage) -> None:
         self._storage, self._etags = storage, dict[str, str]()
-        quick = Config(
-            s3={"addressing_style": "path" if storage.path_style else "auto"},
-            retries={"max_attempts": 1},
-            connect_timeout=2,
-            read_timeout=5,
-        )
-        self._client = boto3.client(
-            "s3",
-            endpoint_url=storage.endpoint or None,
-            region_name=storage.region,
-            aws_access_key_id=storage.access_key,
-            aws_secret_access_key=storage.secret_key,
-            config=quick,
-        )
+        self._client = storage.client(attempts=1, patience=5)
 
     def etags(self) -> dict[str, str]:
         """By URI."""
