@@ -2,8 +2,8 @@
 
 Server-side apply under our own field manager, with the pod's own token; RBAC and an admission
 policy allow this pod that one field and nothing else. A thread of its own does it, at most every
-10 seconds; a newer value replaces one that still waits. A push that fails costs nothing: the result
-travels another way.
+10 seconds, and less often where the API server is slow to answer; a newer value replaces one that
+still waits. A push that fails costs nothing: the result travels another way.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from dino_api.result import Progress
 from dino_trainer.storage.store import Say
 
 _SECONDS = 10.0
+_MOST_SECONDS = 30.0
+_LATENCIES = 100
 _TIMEOUT = 10.0
 # The operator names this pod as the reporter only once it has seen it run: the first pushes may be
 # refused for that reason alone.
@@ -108,6 +110,15 @@ def _message(text: str) -> str:
         return text[:200]
 
 
+def interval(took: float, least: float = _SECONDS) -> float:
+    """Seconds from the beginning of a push that took so long to that of the next one.
+
+    A hundred times as long, at least `least` and at most 30 seconds: a thousand pods that push to a
+    busy API server give way together, and none of them has to know of the others.
+    """
+    return max(least, min(_LATENCIES * took, _MOST_SECONDS))
+
+
 class ProgressPush:
     """The thread. `offer` never waits; `close` sends what is left, waiting for at most one push."""
 
@@ -137,8 +148,9 @@ class ProgressPush:
     def _run(self) -> None:
         earliest = 0.0
         while (progress := self._next(earliest)) is not None:
-            earliest = time.monotonic() + self._seconds
+            began = time.monotonic()
             self._push(progress)
+            earliest = began + interval(time.monotonic() - began, self._seconds)
 
     def _next(self, earliest: float) -> Progress | None:
         """Waits for a value and for its time; None once all is sent and closing."""
