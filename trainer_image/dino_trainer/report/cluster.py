@@ -2,8 +2,8 @@
 
 Server-side apply under our own field manager, with the pod's own token; RBAC and an admission
 policy allow this pod that one field and nothing else. A thread of its own does it, at most every
-10 seconds, and less often where the API server is slow to answer; a newer value replaces one that
-still waits. A push that fails costs nothing: the result travels another way.
+10 seconds, and every minute in the end; a newer value replaces one that still waits. A push that
+fails costs nothing: the result travels another way.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from dino_api.result import Progress
 from dino_trainer.storage.store import Say
 
 _SECONDS = 10.0
-_MOST_SECONDS = 30.0
-_LATENCIES = 100
+_MOST_SECONDS = 60.0
+_SHARE = 0.01
 _TIMEOUT = 10.0
 # The operator names this pod as the reporter only once it has seen it run: the first pushes may be
 # refused for that reason alone.
@@ -110,13 +110,13 @@ def _message(text: str) -> str:
         return text[:200]
 
 
-def interval(took: float, least: float = _SECONDS) -> float:
-    """Seconds from the beginning of a push that took so long to that of the next one.
+def interval(age: float, least: float = _SECONDS) -> float:
+    """Seconds between two pushes of a pod that has run for so many.
 
-    A hundred times as long, at least `least` and at most 30 seconds: a thousand pods that push to a
-    busy API server give way together, and none of them has to know of the others.
+    A hundredth of them, at least `least` and at most a minute: who waits for a training of a day
+    misses nothing, and a thousand such trainings leave the API server in peace.
     """
-    return max(least, min(_LATENCIES * took, _MOST_SECONDS))
+    return max(least, min(_SHARE * age, _MOST_SECONDS))
 
 
 class ProgressPush:
@@ -124,6 +124,7 @@ class ProgressPush:
 
     def __init__(self, target: Target, say: Say, seconds: float = _SECONDS) -> None:
         self._target, self._say, self._seconds = target, say, seconds
+        self._started = time.monotonic()
         self._changed = threading.Condition()
         self._waiting: Progress | None = None
         self._closing = False
@@ -148,9 +149,9 @@ class ProgressPush:
     def _run(self) -> None:
         earliest = 0.0
         while (progress := self._next(earliest)) is not None:
-            began = time.monotonic()
+            now = time.monotonic()
+            earliest = now + interval(now - self._started, self._seconds)
             self._push(progress)
-            earliest = began + interval(time.monotonic() - began, self._seconds)
 
     def _next(self, earliest: float) -> Progress | None:
         """Waits for a value and for its time; None once all is sent and closing."""
