@@ -72,18 +72,18 @@ format: setup ## Let ruff format and fix what it can
 	$(RUN) ruff format .
 
 .PHONY: test
-test: machine lint test-fast test-e2e ## Lint and every test: unit, model, API server, cluster
+test: machine test-fast test-e2e ## Lint and every test: unit, model, API server, cluster
 
-# The API tests and the cluster's life mostly wait: beside the others they cost next to nothing.
+# The API tests and the cluster's life mostly wait: beside the others they cost next to nothing. Lint has one core.
 .PHONY: test-fast
-test-fast: setup ## test-unit, with test-api and test-model, test-cluster beside it; their output comes when all have ended
+test-fast: setup ## test-unit, with lint, test-api, and test-model, test-cluster beside it; their output comes when all have ended
 	@logs=$$(mktemp -d); status=0; \
+	$(MAKE) --no-print-directory lint >"$$logs/lint" 2>&1 & lint=$$!; \
 	$(MAKE) --no-print-directory test-api >"$$logs/api" 2>&1 & api=$$!; \
 	$(MAKE) --no-print-directory --keep-going test-model test-cluster >"$$logs/model" 2>&1 & model=$$!; \
 	$(MAKE) --no-print-directory test-unit || status=$$?; \
-	wait $$model || status=$$?; \
-	wait $$api || status=$$?; \
-	cat "$$logs/model" "$$logs/api"; rm -rf "$$logs"; exit $$status
+	for each in $$lint $$model $$api; do wait $$each || status=$$?; done; \
+	cat "$$logs/lint" "$$logs/model" "$$logs/api"; rm -rf "$$logs"; exit $$status
 
 # One thread: the models of these tests are so small that a second one only costs.
 .PHONY: test-unit

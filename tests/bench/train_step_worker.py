@@ -46,6 +46,11 @@ class Worker:
             text=True,
         )
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
     def ask(self, do: str, **arguments: Any) -> Any:
         """Return the answer to one request.
 

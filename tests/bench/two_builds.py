@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bench.control_plane import peak_mib
 from tests.bench.harness import Bench, Pair, cannot_run, machine, paired
 from tests.bench.train_step_worker import Worker
 
@@ -24,18 +25,7 @@ BEFORE = "DINO_BENCH_BEFORE"
 SIZES = ([1, 256, 320], [1, 480, 640])  # images, height, width
 SEARCHES = 10
 MEMORY = (4, 480, 640)
-TRAIN = f"""
-import resource
-from dino_trainer.machine.devices import tune_cpu
-from tests.bench.train_step_batch import Size
-from tests.bench.train_step_ours import OurStep
-tune_cpu()
-step = OurStep()
-step.prepare(Size{MEMORY})
-for _ in range(2):  # the second one has the optimiser's state from its start
-    step.run()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
+STEPS = 2  # the second one has the optimiser's state from its start
 SCORE = """
 import sys
 from tests.bench.coco_scoring import SIZE, make_case
@@ -74,17 +64,12 @@ class Build:
             process.stdin.close()
 
     def peak_of_training(self) -> float:
-        """Return the megabytes that a process holds at most in two training steps.
-
-        Raises:
-            RuntimeError: if it failed.
-        """
-        done = subprocess.run(
-            [self.python, "-c", TRAIN], cwd=self.folder, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise RuntimeError(f"{self.folder.name}: {done.stderr.strip()[-500:]}")
-        return round(int(done.stdout.split()[-1]) * 1024 / 1e6, 1)
+        """The megabytes that a process holds at most in two training steps."""
+        with Worker("ours", self.python, self.folder) as step:
+            step.ask("prepare", size=MEMORY)
+            for _ in range(STEPS):
+                step.run()
+            return round(peak_mib(step.pid) * 1024**2 / 1e6, 1)
 
     def searches(self) -> dict[str, dict[str, Any]]:
         """Run its bench of many searches once and return the entries by name.

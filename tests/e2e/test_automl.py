@@ -51,7 +51,7 @@ def search() -> Object:
         "train": [{"uri": "s3://dino/one-class/train"}],
         "validation": [{"uri": "s3://dino/one-class/val"}],
     }
-    job = small_job(NAME, epochs=8, datasets=data, runPolicy={"maxRetries": 0})
+    job = small_job(NAME, epochs=6, datasets=data, runPolicy={"maxRetries": 0})
     experiment = job["spec"]["experiment"]
     # It is searched: what the template sets cannot be.
     del experiment["model"]["pretrained_backbone_path"]

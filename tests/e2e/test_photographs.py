@@ -17,10 +17,14 @@ pytestmark = [pytest.mark.cluster, pytest.mark.level0]
 
 @pytest.fixture(scope="module")
 def trained(lab: Lab) -> Object:
-    """The status of the training of examples/chain.yaml at its end, of fewer epochs: 204 steps."""
+    """The status of the training of examples/chain.yaml at its end, of fewer epochs and smaller
+    images: 204 steps.
+    """
     jobs = chain("bccd")
     train, evaluate = jobs["chain-train"], jobs["chain-evaluate"]
-    train["spec"]["experiment"]["train"].update(num_epochs=4, validation_interval=4)
+    experiment = train["spec"]["experiment"]
+    experiment["train"].update(num_epochs=4, validation_interval=4)
+    experiment["dataset"]["augmentation"]["fixed_size"] = [192, 256]
     evaluate["spec"]["parent"]["name"] = "cells-train"
     for job, name in ((train, "cells-train"), (evaluate, "cells-evaluate")):
         job["metadata"]["name"] = name

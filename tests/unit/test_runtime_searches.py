@@ -269,6 +269,37 @@ async def test_what_is_listed_is_not_all_kept_whole() -> None:
     await operator.stop()
 
 
+class CollectedApi(OldApi):
+    """An API server whose lists note whether Python looks for cycles meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("dinojobs")
+        self.collects: list[bool] = []
+        self.fails = False
+
+    async def pages(
+        self, kind: str, namespace: str | None
+    ) -> AsyncIterator[tuple[list[Object], int]]:
+        self.collects.append(gc.isenabled())
+        if self.fails:
+            raise ApiError(500, "", "no")
+        yield [], 100
+
+
+async def test_nothing_is_searched_for_cycles_while_lists_are_read_and_all_is_afterwards() -> None:
+    api = CollectedApi()
+    operator = an_operator(api)
+    await operator.start()
+    assert api.collects == [False] * 3
+    assert gc.isenabled()
+    api.fails = True
+    with pytest.raises(ApiError):
+        await operator.resync()
+    assert gc.isenabled()
+    await operator.stop()
+    gc.unfreeze()
+
+
 async def test_it_runs_without_the_crd_of_searches_and_notices_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

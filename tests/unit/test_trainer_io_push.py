@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from dino_api.result import Progress
-from dino_trainer.report.cluster import ProgressPush, PushError, Target, push
+from dino_trainer.report.cluster import ProgressPush, PushError, Target, interval, push
 from tests.patience import LONG, Patience
 
 
@@ -157,6 +157,17 @@ def test_it_is_not_told_more_often_than_asked_for(api: ApiServer) -> None:
         api.wait_for(step + 1)
     pusher.close()
     assert api.times[1] - began >= 0.5
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"), [(0, 10), (1000, 10), (3000, 30), (6000, 60), (100_000, 60)]
+)
+def test_the_longer_it_runs_the_less_often_it_is_told(age: float, seconds: float) -> None:
+    assert interval(age) == pytest.approx(seconds)
+
+
+def test_what_asks_for_more_than_the_most_gets_it() -> None:
+    assert interval(100_000, least=120) == 120
 
 
 def test_nothing_new_is_not_sent_again(api: ApiServer) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed.api_object import ApiObject
@@ -123,6 +123,12 @@ class ObjectCache:
         for thing in things:
             listed.add(thing["metadata"]["uid"])
             self.put(kind, thing)
+        return self.drop_ghosts(kind, listed, version, keys)
+
+    def drop_ghosts(
+        self, kind: Kind, listed: Set[str], version: int, keys: set[Key] | None = None
+    ) -> set[Key]:
+        """What `replace` does once the objects of those uids were put."""
         ghosts = set()
         for key in list(self._under[kind] if keys is None else keys):
             for thing in self._of(kind, key):

@@ -219,21 +219,32 @@ class Client:
         self, kind: str, namespace: str | None, selector: str = ""
     ) -> AsyncIterator[_Listed]:
         """The objects page by page, each with the version of the list: whoever needs little of each
-        object need not hold all of them. Raises ApiError.
+        object need not hold all of them. The next page is asked for before one is looked at: the
+        API server takes as long to write a page as it takes to read one. Raises ApiError.
         """
         chosen = ",".join(part for part in (_SELECTORS.get(kind, ""), selector) if part)
         query = {"limit": str(PAGE), **({"labelSelector": chosen} if chosen else {})}
-        while True:
-            page = await self.request("GET", path(kind, namespace), query=query)
-            about = objects.mapping(page.get("metadata"))
-            version = str(about.get("resourceVersion", ""))
-            if not _VERSION.fullmatch(version):
-                raise ApiError(0, "", f"the API server's answer is no list of {kind}")
-            yield page.get("items") or [], int(version)
-            token = about.get("continue")
-            if not token:
-                return
-            query["continue"] = token
+        asked = asyncio.create_task(self.request("GET", path(kind, namespace), query=query))
+        try:
+            while True:
+                page = await asked
+                about = objects.mapping(page.get("metadata"))
+                version = str(about.get("resourceVersion", ""))
+                if not _VERSION.fullmatch(version):
+                    raise ApiError(0, "", f"the API server's answer is no list of {kind}")
+                token = about.get("continue")
+                if token:
+                    more = {**query, "continue": token}
+                    asked = asyncio.create_task(
+                        self.request("GET", path(kind, namespace), query=more)
+                    )
+                    await asyncio.sleep(0)  # it is sent
+                yield page.get("items") or [], int(version)
+                if not token:
+                    return
+        finally:
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
 
     async def list_in(self, group: str, plural: str, space: str, selector: str) -> list[Object]:
         """The objects of that kind, group and version with that label: few, on one page."""

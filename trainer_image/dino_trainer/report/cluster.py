@@ -2,8 +2,8 @@
 
 Server-side apply under our own field manager, with the pod's own token; RBAC and an admission
 policy allow this pod that one field and nothing else. A thread of its own does it, at most every
-10 seconds; a newer value replaces one that still waits. A push that fails costs nothing: the result
-travels another way.
+10 seconds, and every minute in the end; a newer value replaces one that still waits. A push that
+fails costs nothing: the result travels another way.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from dino_api.result import Progress
 from dino_trainer.storage.store import Say
 
 _SECONDS = 10.0
+_MOST_SECONDS = 60.0
+_SHARE = 0.01
 _TIMEOUT = 10.0
 # The operator names this pod as the reporter only once it has seen it run: the first pushes may be
 # refused for that reason alone.
@@ -108,11 +110,21 @@ def _message(text: str) -> str:
         return text[:200]
 
 
+def interval(age: float, least: float = _SECONDS) -> float:
+    """Seconds between two pushes of a pod that has run for so many.
+
+    A hundredth of them, at least `least` and at most a minute: who waits for a training of a day
+    misses nothing, and a thousand such trainings leave the API server in peace.
+    """
+    return max(least, min(_SHARE * age, _MOST_SECONDS))
+
+
 class ProgressPush:
     """The thread. `offer` never waits; `close` sends what is left, waiting for at most one push."""
 
     def __init__(self, target: Target, say: Say, seconds: float = _SECONDS) -> None:
         self._target, self._say, self._seconds = target, say, seconds
+        self._started = time.monotonic()
         self._changed = threading.Condition()
         self._waiting: Progress | None = None
         self._closing = False
@@ -137,7 +149,8 @@ class ProgressPush:
     def _run(self) -> None:
         earliest = 0.0
         while (progress := self._next(earliest)) is not None:
-            earliest = time.monotonic() + self._seconds
+            now = time.monotonic()
+            earliest = now + interval(now - self._started, self._seconds)
             self._push(progress)
 
     def _next(self, earliest: float) -> Progress | None:
