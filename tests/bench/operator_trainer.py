@@ -21,10 +21,10 @@ from tests.bench.operator_scale import (
     Contender,
     Lived,
     middle,
-    ours,
     parts_of,
     turns,
 )
+from tests.bench.operator_sides import ours
 from tests.bench.trainer_side import (
     TRAIN_JOB,
     VARIABLE,

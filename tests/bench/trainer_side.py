@@ -262,25 +262,35 @@ class Trainer:
     def __call__(self, kubectl: Kubectl, folder: Path) -> Iterator[Side]:
         """As `operator_sides.naive`, but that the managers serve all namespaces."""
         name = f"trainer-{uuid.uuid4().hex[:8]}"
-        _asked(kubectl, "apply", "-f", "-", stdin=yaml.safe_dump_all(accounts(name)))
+        try:
+            _asked(kubectl, "apply", "-f", "-", stdin=yaml.safe_dump_all(accounts(name)))
+            with ExitStack() as stack:
+                yield self._started(kubectl, name, folder, stack)
+        finally:
+            kubectl("delete", "namespace", name, "--wait=false")
+            kubectl("delete", "clusterrolebinding", name, "--ignore-not-found")
+
+    def _started(
+        self, kubectl: Kubectl, namespace: str, folder: Path, stack: ExitStack
+    ) -> TrainerSide:
+        """Both managers, which the stack ends, and the runtime that TrainJobs name."""
+        processes = {}
         ports = free_ports(4)
-        with ExitStack() as stack:
-            processes = {}
-            for program, at in ((JOBSET, ports[:2]), (TRAINER, ports[2:])):
-                listening = Listening(*at, name)
-                build, own = self.build / program.name, folder / program.name
-                manager = Manager(program, build, own, listening)
-                processes[program.name] = stack.enter_context(manager.running(kubectl))
-            _asked(kubectl, "apply", "-f", str(self.build / TRAINER.name / RUNTIMES))
-            first, second = processes[TRAINER.name], processes[JOBSET.name]
-            log = folder / TRAINER.name / "log"
-            beside = {JOBSET.name: second}
-            who = ("trainer", name, TRAINER.name, kubectl, first, log)
-            try:
-                yield TrainerSide(*who, beside=beside, ending=stack)
-            finally:
-                kubectl("delete", "namespace", name, "--wait=false")
-                kubectl("delete", "clusterrolebinding", name, "--ignore-not-found")
+        for program in (JOBSET, TRAINER):
+            at = Listening(ports.pop(), ports.pop(), namespace)
+            manager = Manager(program, self.build / program.name, folder / program.name, at)
+            processes[program.name] = stack.enter_context(manager.running(kubectl))
+        _asked(kubectl, "apply", "-f", str(self.build / TRAINER.name / RUNTIMES))
+        return TrainerSide(
+            "trainer",
+            namespace,
+            TRAINER.name,
+            kubectl,
+            processes[TRAINER.name],
+            folder / TRAINER.name / "log",
+            beside={JOBSET.name: processes[JOBSET.name]},
+            ending=stack,
+        )
 
 
 def accounts(namespace: str) -> list[Object]:
