@@ -55,16 +55,16 @@ def _serving(
 ) -> Iterator[None]:
     """change: the JSON patch of a Job."""
     folder.mkdir(parents=True, exist_ok=True)
-    certificate = _certificate(folder)
+    made = certificate(folder)
     server = ThreadingHTTPServer((HERE, 0), _handler(change))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, folder / "key.pem")
+    context.load_cert_chain(made, folder / "key.pem")
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     admission = kubernetes.client.AdmissionregistrationV1Api(client)
     name = f"changes-jobs-{namespace}"
-    bundle = base64.b64encode(certificate.read_bytes()).decode()
+    bundle = base64.b64encode(made.read_bytes()).decode()
     admission.create_mutating_webhook_configuration(
         _configuration(name, namespace, operation, (server.server_address[1], bundle))
     )
@@ -76,7 +76,8 @@ def _serving(
         server.server_close()
 
 
-def _certificate(folder: Path) -> Path:
+def certificate(folder: Path) -> Path:
+    """One for a server on this machine, cert.pem, which signs itself; its key is key.pem."""
     made = folder / "cert.pem"
     words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=queue"]
     words += ["-addext", f"subjectAltName=IP:{HERE}", "-keyout", str(folder / "key.pem")]

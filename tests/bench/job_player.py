@@ -2,7 +2,8 @@
 
 For a control plane without a Job controller (`devcluster/cluster up --played-jobs`): what these two
 take would be most of what a bench of operators measures. Who writes DinoJobs is measured; what is
-played costs both sides the same. It follows the DinoJobs as well, to know when they have ended.
+played costs both sides the same. It follows the DinoJobs as well, to know when they have ended, or
+the objects of another kind that a peer has in their place.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 
@@ -27,6 +28,18 @@ SCHEDULER = "played"
 JOB = {"apiVersion": "batch/v1", "kind": "Job"}
 
 
+class JobKind(NamedTuple):
+    """What people create for a job. version: with its group. selector: of the Jobs that the
+    operator makes for it."""
+
+    version: str
+    plural: str
+    selector: str
+
+
+DINO_JOB = JobKind(names.API_VERSION, names.PLURAL, OURS)
+
+
 def never(name: str) -> bool:
     """No pod runs on."""
     return False
@@ -38,12 +51,14 @@ class JobPlayer:
 
     runs: seconds for which a pod that works runs. stays: whether the pods that work for the DinoJob
     of that name run on for ever. running: DinoJobs that say that they run. ended: when the
-    DinoJobs that have ended were seen to, by the clock.
+    DinoJobs that have ended were seen to, by the clock. kind: what is followed in place of
+    DinoJobs; its pods leave no last words.
     """
 
     api: Api
     runs: float = 0.0
     stays: Callable[[str], bool] = never
+    kind: JobKind = DINO_JOB
     running: set[str] = field(default_factory=set)
     ended: dict[str, float] = field(default_factory=dict)
     trouble: list[str] = field(default_factory=list)
@@ -53,7 +68,7 @@ class JobPlayer:
     async def play(self) -> None:
         """Until it is cancelled."""
         where = f"/apis/batch/v1/namespaces/{self.api.namespace}/jobs"
-        async for kind, job in self.api.watch(where, OURS):
+        async for kind, job in self.api.watch(where, self.kind.selector):
             uid = job["metadata"]["uid"]
             if kind == "ADDED" and uid not in self._seen and not ApiObject(job).is_finished:
                 self._seen.add(uid)
@@ -63,7 +78,8 @@ class JobPlayer:
 
     async def follow(self) -> None:
         """Notes what is told of DinoJobs, until it is cancelled."""
-        async for kind, thing in self.api.watch(self.api.ours(names.PLURAL)):
+        where = self.api.collection(self.kind.version, self.kind.plural)
+        async for kind, thing in self.api.watch(where):
             name = thing["metadata"]["name"]
             if kind != "DELETED" and ApiObject(thing).is_finished:
                 self.ended.setdefault(name, time.monotonic())
@@ -84,17 +100,17 @@ class JobPlayer:
     async def _run(self, job: Object) -> None:
         """A Job from its first pod to its end."""
         labels = job["metadata"]["labels"]
-        stage, began = labels[Label.ACTION.value], stamp()
+        stage, began = labels.get(Label.ACTION.value, ""), stamp()
         pod = await self._make_pod(job)
         await self._tell(job, {"startTime": began, "active": 1, "ready": 0})
         await self._say(pod, "Running", {"running": {"startedAt": stamp()}})
         if stage != Stage.PREFLIGHT:
-            if self.stays(labels[Label.JOB.value]):
+            if self.stays(labels.get(Label.JOB.value, "")):
                 return
             await asyncio.sleep(self.runs)
         now = stamp()
         ended: Object = {"exitCode": 0, "reason": "Completed", "startedAt": began}
-        ended |= {"finishedAt": now, "message": json.dumps(words(stage))}
+        ended |= {"finishedAt": now, "message": json.dumps(words(stage)) if stage else ""}
         await self._say(pod, "Succeeded", {"terminated": ended})
         await self._tell(job, complete(began, now))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote_plus
@@ -33,21 +33,21 @@ class Asked:
         return f"{self.verb} {self.what}"
 
 
-def read(log: Path, since: int, user: str) -> Iterator[Asked]:
-    """A user's requests, in the order in which they were answered; watches are left out."""
+def read(log: Path, since: int, *users: str) -> Iterator[Asked]:
+    """Those users' requests, in the order of their answers; watches are left out."""
     assert log.stat().st_size >= since, f"{log} was begun anew meanwhile"
     with log.open("rb") as text:
         text.seek(since)
         for line in text:
-            if user.encode() in line:
-                yield from _asked(line, user)
+            if any(user.encode() in line for user in users):
+                yield from _asked(line, users)
 
 
-def _asked(line: bytes, user: str) -> Iterator[Asked]:
+def _asked(line: bytes, users: Collection[str]) -> Iterator[Asked]:
     entry = json.loads(line)
     about = entry.get("objectRef")
     done = entry.get("stage") == "ResponseComplete" and entry["verb"] != "watch"
-    if about and done and entry["user"]["username"] == user:
+    if about and done and entry["user"]["username"] in users:
         what = "/".join(filter(None, (about["resource"], about.get("subresource"))))
         text = f"{about.get('name', '')} {unquote_plus(entry['requestURI'])}"
         yield Asked(entry["verb"], what, text, entry.get("responseStatus", {}).get("code", 0))

@@ -12,18 +12,17 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dino_api import names
 from tests.api.operator_cluster import a_manifest
 from tests.bench import operator_requests as requests
 from tests.bench.control_plane import PLAYED_JOBS, administrator
 from tests.bench.harness import Bench, machine
-from tests.bench.job_player import JobPlayer
+from tests.bench.job_player import DINO_JOB, JobKind, JobPlayer
 from tests.bench.operator_sides import Side, audit_log, naive, ours
 from tests.bench.search_load_player import Api, Object, connect
 from tests.patience import Patience
@@ -39,7 +38,6 @@ AT_ONCE = 8
 LIMIT = 900.0
 PREFIX = "scale-"
 Open = Callable[..., AbstractContextManager[Side]]
-SIDES: dict[str, Open] = {"ours": ours, "naive": naive}
 
 
 def without_data(name: str) -> Object:
@@ -92,22 +90,34 @@ class Lived:
         return statistics.mean(first) + len(shared) / self.jobs
 
 
-async def create(api: Api, manifests: Sequence[Object]) -> None:
+@dataclass(frozen=True)
+class Contender:
+    """An operator, and what it is given. manifest: of a job of that name."""
+
+    open: Open
+    manifest: Callable[[str], Object] = without_data
+    kind: JobKind = DINO_JOB
+
+
+SIDES = {"ours": Contender(ours), "naive": Contender(naive)}
+
+
+async def create(api: Api, manifests: Sequence[Object], kind: JobKind = DINO_JOB) -> None:
     """All of them, as fast as they are taken."""
     room = asyncio.Semaphore(AT_ONCE)
 
     async def one(manifest: Object) -> None:
         async with room:
-            await api.call("POST", api.ours(names.PLURAL), manifest)
+            await api.call("POST", api.collection(kind.version, kind.plural), manifest)
 
     await asyncio.gather(*map(one, manifests))
 
 
 async def wait_for(count: int, player: JobPlayer, tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Until so many DinoJobs have ended."""
+    """Until so many jobs have ended."""
     waiting = Patience(LIMIT)
     while len(player.ended) < count:
-        assert waiting.lasts(), f"only {len(player.ended)} of {count} DinoJobs ended"
+        assert waiting.lasts(), f"only {len(player.ended)} of {count} jobs ended"
         assert not player.trouble, player.trouble[:5]
         for task in tasks:
             if task.done():
@@ -115,19 +125,20 @@ async def wait_for(count: int, player: JobPlayer, tasks: Sequence[asyncio.Task[A
         await asyncio.sleep(0.05)
 
 
-async def live(side: Side, count: int, manifest: Callable[[str], Object]) -> Lived:
+async def live(side: Side, count: int, given: Contender) -> Lived:
     """Creates so many jobs and plays them; the first of all, which is not counted, warms up."""
+    manifest, kind = given.manifest, given.kind
     async with connect(side.kubectl.kubeconfig, side.namespace) as api:
-        player = JobPlayer(api, RUNS)
+        player = JobPlayer(api, RUNS, kind=kind)
         playing = [asyncio.create_task(each) for each in (player.play(), player.follow())]
         try:
-            await create(api, [manifest("warm")])
+            await create(api, [manifest("warm")], kind)
             await wait_for(1, player, playing)
             await asyncio.sleep(1)
             since, cpu = audit_log().stat().st_size, side.used()
             began = time.monotonic()
             making = asyncio.create_task(
-                create(api, [manifest(f"{PREFIX}{index}") for index in range(count)])
+                create(api, [manifest(f"{PREFIX}{index}") for index in range(count)], kind)
             )
             await wait_for(count + 1, player, [*playing, making])
             seconds = max(player.ended.values()) - began
@@ -135,7 +146,7 @@ async def live(side: Side, count: int, manifest: Callable[[str], Object]) -> Liv
             for task in playing:
                 task.cancel()
     used = side.used() - cpu
-    asked = requests.by_job(requests.read(audit_log(), since, side.user), PREFIX)
+    asked = requests.by_job(requests.read(audit_log(), since, *side.users), PREFIX)
     return Lived(count, seconds, used, asked)
 
 
@@ -144,15 +155,18 @@ def rounds(size: int) -> int:
     return ROUNDS if size == min(SIZES) else max(1, ROUNDS // 2)
 
 
-def turns(size: int, stack: ExitStack, folder: Path) -> dict[str, list[Lived]]:
-    """Both sides in turns, each time with a new process and namespace."""
+def turns(
+    size: int, sides: Mapping[str, Contender], stack: ExitStack, folder: Path
+) -> dict[str, list[Lived]]:
+    """Both sides in turns, each time with new processes and a namespace of their own."""
     kubectl = administrator(PLAYED_JOBS, "600s")
-    found: dict[str, list[Lived]] = {name: [] for name in SIDES}
+    found: dict[str, list[Lived]] = {name: [] for name in sides}
     for number in range(rounds(size)):
-        order = list(SIDES) if number % 2 == 0 else list(reversed(SIDES))
+        order = list(sides) if number % 2 == 0 else list(reversed(sides))
         for name in order:
-            side = stack.enter_context(SIDES[name](kubectl, folder / f"{name}-{size}-{number}"))
-            found[name].append(asyncio.run(live(side, size, without_data)))
+            given = sides[name]
+            side = stack.enter_context(given.open(kubectl, folder / f"{name}-{size}-{number}"))
+            found[name].append(asyncio.run(live(side, size, given)))
             side.end()
     return found
 
@@ -162,7 +176,7 @@ def trainings(size: int, stack: ExitStack, folder: Path) -> Lived:
     side = stack.enter_context(
         ours(administrator(PLAYED_JOBS, "600s"), folder / f"trainings-{size}")
     )
-    lived = asyncio.run(live(side, size, a_manifest))
+    lived = asyncio.run(live(side, size, Contender(ours, a_manifest)))
     side.end()
     return lived
 
@@ -173,8 +187,8 @@ def middle(lived: Sequence[Lived], key: str) -> float:
 
 
 def parts_of(size: int, found: dict[str, list[Lived]]) -> dict[str, Any]:
-    """What stands behind one size's numbers; pairs are [ours, naive]."""
-    both = [found[name] for name in SIDES]
+    """What stands behind one size's numbers; pairs are [ours, peer]."""
+    both = list(found.values())
     return {
         f"{size} jobs: per second": [middle(each, "per_second") for each in both],
         f"{size} jobs: CPU ms a job": [middle(each, "cpu_ms") for each in both],
@@ -187,7 +201,7 @@ def main() -> None:
     waiting = os.getloadavg()[0]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        found = {size: turns(size, stack, folder) for size in SIZES}
+        found = {size: turns(size, SIDES, stack, folder) for size in SIZES}
         trained = trainings(min(SIZES), stack, folder)
     emit(found, trained, waiting)
 

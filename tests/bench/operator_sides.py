@@ -12,9 +12,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import kubernetes
@@ -44,11 +44,19 @@ class Side:
     log: Path
     own: Process | None = None
     """Ours, which may be asked more."""
+    beside: Mapping[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    """Processes that it does not work without, by their accounts' names."""
 
     @property
     def user(self) -> str:
         """Who it is in the audit log."""
         return f"system:serviceaccount:{self.namespace}:{self.account}"
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """The same, with those beside it."""
+        of_beside = (f"system:serviceaccount:{self.namespace}:{name}" for name in self.beside)
+        return (self.user, *of_beside)
 
     @property
     def pid(self) -> int:
@@ -58,13 +66,14 @@ class Side:
         return running.pid
 
     def used(self) -> float:
-        """CPU seconds of that process until now."""
-        return cpu_seconds(self.pid)
+        """CPU seconds of that process and those beside it until now."""
+        return sum(map(cpu_seconds, (self.pid, *(each.pid for each in self.beside.values()))))
 
     def end(self) -> None:
-        """Ends the process; its objects stay until all has been measured."""
-        self.process.terminate()
-        self.process.wait(timeout=LONG)
+        """Ends the processes; their objects stay until all has been measured."""
+        for process in (self.process, *self.beside.values()):
+            process.terminate()
+            process.wait(timeout=LONG)
 
 
 def audit_log() -> Path:
@@ -143,12 +152,16 @@ def grant(kubectl: Kubectl, namespace: str, folder: Path) -> Path:
     ]
     applied = kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(things))
     assert applied.returncode == 0, applied.stderr
-    token = kubectl("create", "token", NAIVE, f"--namespace={namespace}").stdout.strip()
+    return kubeconfig_of(kubectl, namespace, NAIVE, folder / "kubeconfig")
+
+
+def kubeconfig_of(kubectl: Kubectl, namespace: str, account: str, path: Path) -> Path:
+    """Writes one with that account's rights."""
+    token = kubectl("create", "token", account, f"--namespace={namespace}").stdout.strip()
     known = yaml.safe_load(kubectl.kubeconfig.read_text())
     known["users"] = [{"name": "operator", "user": {"token": token}}]
     for context in known["contexts"]:
         context["context"]["user"] = "operator"
-    path = folder / "kubeconfig"
     path.write_text(yaml.safe_dump(known))
     return path
 

@@ -86,7 +86,11 @@ class Api:
 
     def ours(self, plural: str) -> str:
         """The path of a collection of our own kinds."""
-        return f"/apis/{names.API_VERSION}/namespaces/{self.namespace}/{plural}"
+        return self.collection(names.API_VERSION, plural)
+
+    def collection(self, version: str, plural: str) -> str:
+        """The path of a collection of a group's kinds. version: with the group."""
+        return f"/apis/{version}/namespaces/{self.namespace}/{plural}"
 
     async def serve_node(self) -> None:
         """Registers the node and tells of its health, until it is cancelled."""

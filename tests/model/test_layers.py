@@ -117,6 +117,26 @@ def test_a_feed_forward_block_added_to_what_a_norm_gave(
         assert mine.equal(kept) or at_once == 3
 
 
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("in_cache", [3, 100])
+def test_without_gradients_blocks_give_the_same(
+    half: bool, in_cache: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In parts of three rows of ten, too; a batch that fits is equal to the last bit."""
+    torch.manual_seed(0)
+    norm, block, x = LayerNorm(6), FeedForward(6, 16, 0.0, "relu"), torch.randn(2, 5, 6)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        expected = [block(x).detach(), block.add_to(norm, x).detach()]
+        monkeypatch.setattr(products, "ROWS_IN_CACHE", in_cache)
+        monkeypatch.setattr(products, "ROWS_AT_ONCE", 0)  # is not asked
+        with torch.inference_mode():
+            ours = [block(x), block.add_to(norm, x)]
+    for mine, theirs in zip(ours, expected, strict=True):
+        assert mine.dtype == theirs.dtype
+        assert (mine - theirs).norm() <= (0.02 if half else 1e-6) * theirs.norm()
+        assert in_cache == 3 or mine.equal(theirs)
+
+
 def test_hooks_of_a_block_see_what_lies_between() -> None:
     norm, block, seen = LayerNorm(6), FeedForward(6, 16, 0.0, "relu"), []
     for module in (norm, block):

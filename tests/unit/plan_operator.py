@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 from dino_operator.plan.model import Object, Settings
 from dino_operator.runtime.cache import ObjectCache
@@ -32,12 +34,26 @@ ANSWERS = {
 """What the API server says where it does not do what it was asked for."""
 
 
+class AtOnce(ThreadPoolExecutor):
+    """Works where it is asked to. Plans of searches are made in a thread, for which an operator
+    that does nothing else would only wait."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 -- told to whoever waits, who raises it
+            done.set_exception(error)
+        return done
+
+
 class Interrupted:
     """The operator, and what is on its way to it. skew: seconds by which its clock is wrong."""
 
     def __init__(self, world: World, settings: Settings | None = None) -> None:
         self.world, self.settings = world, settings or Settings("trainer:1")
         self.loop = asyncio.new_event_loop()
+        self.loop.set_default_executor(AtOnce())
         self.on_the_way: list[Event] = []
         self.skew = 0.0
         self.past: dict[Kind, list[Object]] = {}
@@ -125,6 +141,20 @@ class Interrupted:
         for event in self.on_the_way:
             self.deliver(event)
         self.on_the_way.clear()
+
+    def until_over(
+        self, go_on: Callable[[], None], is_over: Callable[[], bool], rounds: int
+    ) -> None:
+        """Rounds until all is over and a whole one has changed nothing: others would be the same
+        but for the time. That of all that are left passes in one step, and one more round shows
+        what it brings."""
+        for left in reversed(range(rounds)):
+            before = (self.world.version, self.world.writes, self.world.now)
+            go_on()
+            if is_over() and before[:2] == (self.world.version, self.world.writes):
+                self.world.now += left * (self.world.now - before[2])
+                go_on()
+                break
 
     def at_rest(self, go_on: Callable[[], None], rounds: int = 10) -> None:
         """Fails where it writes in so many rounds."""

@@ -6,7 +6,6 @@ and its pods would have done. Creating a DinoJob that must not exist fails the t
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
@@ -20,7 +19,7 @@ from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.search import decide
 from tests.builders import NOON, around
-from tests.unit.plan_store import Crash
+from tests.unit.plan_store import Crash, copied
 from tests.unit.search_builders import a_search
 
 SETTINGS = Settings(
@@ -55,14 +54,14 @@ class SearchWorld:
     def look(self) -> tuple[Object, Children]:
         """What a list of everything would say now."""
         children = around(
-            jobs=tuple(self.jobs.values()),
-            pods=tuple(self.pods),
-            strangers=self.strangers,
-            dinojobs=tuple(self.dinojobs.values()),
-            others=self.others,
+            jobs=map(copied, self.jobs.values()),
+            pods=map(copied, self.pods),
+            strangers=map(copied, self.strangers),
+            dinojobs=map(copied, self.dinojobs.values()),
+            others={key: copied(each) for key, each in self.others.items()},
             katib_served=self.katib_served,
         )
-        return copy.deepcopy((self.automl, children))
+        return copied(self.automl), children
 
     def plan(self) -> Plan:
         """What would be done now, by an operator that knows everything."""
@@ -104,7 +103,7 @@ class SearchWorld:
 
     def _create(self, thing: Object) -> None:
         kind, name = thing["kind"], objects.name_of(thing)
-        made = copy.deepcopy(thing)
+        made = copied(thing)
         self.born += 1
         made["metadata"] |= {"uid": f"uid-{self.born}", "creationTimestamp": self.stamp()}
         if kind == "Job":
@@ -151,7 +150,7 @@ class SearchWorld:
         if ApiObject(self.automl).is_finished:
             before = [each["type"] for each in self.automl["status"]["conditions"]]
             assert [each["type"] for each in (told or {})["conditions"]] == before
-        self.automl["status"] = copy.deepcopy(told)
+        self.automl["status"] = copied(told)
         self._changed()
 
     def _version(self) -> str:

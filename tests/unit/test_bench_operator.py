@@ -81,6 +81,14 @@ def test_what_is_about_no_job_counts_for_all_of_them(lived: Lived) -> None:
     assert requests.kinds(lived.all_asked, 2)["list limitranges"] == 1
 
 
+def test_requests_of_several_are_read_in_their_order(tmp_path: Path) -> None:
+    log = tmp_path / "audit.log"
+    log.write_text("\n".join(LIFE) + "\n")
+    both = [each.about.split()[0] for each in requests.read(log, 0, USER, USER + "-2")]
+    assert both[-2:] == ["scale-1", "scale-2-train-1"]
+    assert len(both) == len(list(requests.read(log, 0, USER))) + 1
+
+
 def test_a_job_that_was_never_made_has_no_number() -> None:
     with pytest.raises(ValueError, match="no Job"):
         requests.to_the_job([requests.Asked("list", "jobs", "", 200)])

@@ -15,6 +15,7 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from dino_operator.plan.model import is_true
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.runtime.keys import Key, Kind
 from tests.unit import model_rules
 from tests.unit.model_runs import PARTS, run_episodes
@@ -113,9 +114,7 @@ class JobAdversary(model_rules.Adversary):
         self.rest()
         if self.world.dinojob is not None and not is_true(self.world.dinojob, "Complete"):
             self.world.edit(suspend=False)
-        for _ in range(ROUNDS):
-            self.cluster_goes_on()
-            self.world.end_pod(0)
+        self.operator.until_over(self._all_goes_well, self._is_over, ROUNDS)
         job = self.world.dinojob
         if job is None:
             assert not self.world.things[Kind.JOBS]
@@ -125,6 +124,16 @@ class JobAdversary(model_rules.Adversary):
             if is_true(job, "Complete") and objects.uid_of(job) not in self.world.unread:
                 assert job["status"]["metrics"] == {"mAP50": 0.75}, "the result is lost"
         self.operator.at_rest(self.cluster_goes_on)
+
+    def _all_goes_well(self) -> None:
+        self.cluster_goes_on()
+        self.world.end_pod(0)
+
+    def _is_over(self) -> bool:
+        """Whether nothing is left that may still be done, or undone."""
+        job, jobs = self.world.dinojob, self.world.jobs()
+        ended = not any(jobs) if job is None else ApiObject(job).is_finished
+        return ended and self.world.live_pod() is None
 
 
 @pytest.mark.parametrize("part", range(PARTS))

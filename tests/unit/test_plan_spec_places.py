@@ -76,3 +76,21 @@ def test_a_file_that_nobody_knows_ends_the_job(action: str) -> None:
         '.engine, by which the kind of model is known (given "s3://results/model.zip"). Give the '
         "model its ending, or name the job that left it in spec.parent.name."
     )
+
+
+def test_a_spec_is_resolved_once_whatever_becomes_of_the_job() -> None:
+    """Each write gave it another version, and each plan that asked resolved it anew."""
+    first = read_spec(DinoJob(a_job().status({"phase": "Queued"}).obj()))
+    later_on = a_job().status({"phase": "Running", "attempts": 1}).generation(2)
+    later_on.meta["resourceVersion"] = "99"
+    assert read_spec(DinoJob(later_on.obj())) is first
+    assert read_spec(DinoJob(a_job().spec(numClasses=7).obj())) is not first
+
+
+def test_what_a_parent_left_is_resolved_anew() -> None:
+    """It comes to stand in the status after the spec was looked at without it."""
+    job = job_to("evaluate").spec(parent={"name": "base"})
+    for name in ("a", "b"):
+        model = {"uri": f"s3://results/{name}.pth", "format": "checkpoint"}
+        resolved = read_spec(DinoJob(job.status({"inherited": {"model": model}}).obj()))
+        assert resolved.mapping["evaluate"]["checkpoint"] == model["uri"]

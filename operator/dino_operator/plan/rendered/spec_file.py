@@ -22,6 +22,7 @@ from dino_api.names import Action
 from dino_api.problem import Problem, SpecErrors, render, show
 from dino_api.resources import dinojob
 from dino_api.rules.experiment.model import RANDOM_START
+from dino_operator.plan.model import Object
 from dino_operator.plan.observed import queue_labels
 from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.observed.status import StoredInheritance
@@ -119,10 +120,18 @@ class _SpecText:
 def read_spec(resource: DinoJob) -> ResolvedSpec:
     """The resource's spec, checked and resolved. Raises InvalidSpec with all problems.
 
-    A plan that makes a Job is made three times, each time with more that is known around the same
-    resource: what was resolved last is at hand.
+    A plan that makes a Job is made three times, and others follow it: what was resolved last is at
+    hand, whatever else has become of the resource since.
     """
-    return _read(_SpecText(repr(resource.raw), resource))
+    decisive = _decisive(resource)
+    return _read(_SpecText(repr(decisive), DinoJob(decisive)))
+
+
+def _decisive(resource: DinoJob) -> Object:
+    """The parts of a resource that its resolved spec is made from, and no others."""
+    meta, inherited = resource.raw["metadata"], resource.status.raw.get("inherited")
+    named = {key: meta[key] for key in ("name", "namespace", "labels") if key in meta}
+    return {"metadata": named, "spec": resource.spec, "status": {"inherited": inherited}}
 
 
 @lru_cache(maxsize=AT_HAND)
