@@ -236,8 +236,8 @@ def nodes(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> list[No
 def test_one_reason_counts_on_all_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = """
 note(os.environ["MASTER_ADDR"])
-if rank == 1: fail("AccessDenied", 77, "Not allowed.")
-time.sleep(0.2); lost()
+if rank == 1: wait("127.0.0.1-0-*"); note("fails"); fail("AccessDenied", 77, "Not allowed.")
+wait("fails*"); time.sleep(0.2); lost()
 """
     both = [node.end() for node in nodes(tmp_path, script, monkeypatch)]
     assert [f and (f.reason, f.message) for f in both] == [
