@@ -23,6 +23,8 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from dino_trainer.unpickler import FrugalUnpickler
+
 MAGIC = 0x1950A86A20F9469CFC6C
 """What files begin with that torch wrote before its version 1.6."""
 _DTYPES = {
@@ -237,7 +239,7 @@ _KNOWN: dict[str, Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(FrugalUnpickler):
     """Finds nothing but what `_KNOWN` has, and stand-ins."""
 
     def __init__(self, file: Any, storage: Callable[[str, torch.dtype, int], _Storage]) -> None:

@@ -28,6 +28,7 @@ from dino_trainer.model_files.graph_metadata import GraphMetadata
 from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.model_files.naming import ENGINE_METADATA_SUFFIX
 from dino_trainer.storage.stored_file import open_stored
+from dino_trainer.unpickler import FrugalUnpickler
 
 _OTHER = "Use it with the release that made it, or train again."
 # Of what stands beside the weights; that of a training with its optimiser takes half a megabyte.
@@ -144,7 +145,7 @@ class _Placeholder:
     add = extend = append
 
 
-class _Words(pickle.Unpickler):
+class _Words(FrugalUnpickler):
     """Reads plain values; finds nothing, and so calls nothing, but their containers."""
 
     def find_class(self, module: str, name: str, /) -> Any:
