@@ -411,21 +411,23 @@ def until_trained(cluster: Cluster, things: Sequence[Object], operator: Process)
 
 
 def runs(made: dict[tuple[str, str], Object], name: str) -> Object:
-    """What runs for a job and what is said of it, without its name and uid."""
+    """What runs for a job and what is said of it, without its name and uid, and its deadline."""
     job, thing = made["Job", f"{name}-train-1"], made["DinoJob", name]
     uid = thing["metadata"]["uid"]
     spec = {key: value for key, value in job["spec"].items() if key != "selector"}
-    text = json.dumps({"spec": spec, "phase": thing["status"]["phase"]}, sort_keys=True)
+    limit = thing["spec"].get("runPolicy", {}).get("activeDeadlineSeconds")
+    told = {"spec": spec, "phase": thing["status"]["phase"], "limit": limit}
+    text = json.dumps(told, sort_keys=True)
     text = text.replace(uid, "UID").replace(job["metadata"]["uid"], "JOB")
     return dict(json.loads(text.replace(f"{name}-", "NAME-").replace(f'"{name}"', '"NAME"')))
 
 
 def differences(wanted: Object, found: Object) -> Iterator[str]:
-    """Of a deadline, what ran before a suspension is gone. Names have hashes of uids."""
-    limits = [each["spec"].pop("activeDeadlineSeconds", None) for each in (wanted, found)]
-    if (limits[0] is None) != (limits[1] is None) or (limits[0] or 0) < (limits[1] or 0):
-        yield f"activeDeadlineSeconds is {limits[1]}, not {limits[0]}"
+    """Of a deadline, what ran before is gone, on either side. Names have hashes of uids."""
     for each in (wanted, found):
+        limit, left = each["limit"], each["spec"].pop("activeDeadlineSeconds", None)
+        if (limit is None) != (left is None) or (left or 0) > (limit or 0):
+            yield f"activeDeadlineSeconds is {left}, of {limit}"
         unhash(each)
     if wanted != found:
         yield f"it is {json.dumps(found)}, not {json.dumps(wanted)}"
