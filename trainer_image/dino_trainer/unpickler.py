@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 class FrugalUnpickler(pickle._Unpickler):
     """Says by `find_class` and `persistent_load`, as Python's does, what a file may have."""
 
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
     dispatch: ClassVar[dict[int, Callable[..., Any]]] = dict(pickle._Unpickler.dispatch)
 
     def load_bytearray8(self) -> None:
