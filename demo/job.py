@@ -13,6 +13,8 @@ MANIFEST = Path(__file__).parents[1] / "examples" / "digits-train.yaml"
 DATA_PREFIX = "digits"
 STEPS = 900
 """About four minutes on two cores; enough for a first detector from the ImageNet backbone."""
+SIZE = [240, 320]
+"""Height and width of a user's images as the detector sees them."""
 Manifest = dict[str, Any]
 
 
@@ -32,7 +34,7 @@ def for_bucket(manifest: Manifest, bucket: str) -> Manifest:
 
 def for_data(images: int) -> Manifest:
     """The digits' recipe for a user's images: its own name and places, epochs for about STEPS
-    steps, flips allowed.
+    steps, flips allowed, and sizes at which smaller things than digits are found.
     """
     manifest = copy.deepcopy(example())
     manifest["metadata"]["name"] = "my-data"
@@ -43,7 +45,7 @@ def for_data(images: int) -> Manifest:
     }
     spec["output"] = {"uri": "s3://dino/results/my-data"}
     experiment = spec["experiment"]
-    experiment["dataset"]["augmentation"]["horizontal_flip_prob"] = 0.5
+    experiment["dataset"]["augmentation"].update(fixed_size=SIZE, horizontal_flip_prob=0.5)
     steps = math.ceil(images / experiment["dataset"]["batch_size"])
     epochs = max(1, math.ceil(STEPS / steps))
     experiment["train"].update(num_epochs=epochs, validation_interval=max(1, epochs // 2))

@@ -184,3 +184,10 @@ def test_another_bucket_is_used_throughout() -> None:
     text = io.StringIO(json.dumps(job.for_bucket(job.example(), "mine"))).read()
     assert "s3://mine/digits/train" in text
     assert "s3://dino/" not in text
+
+
+def test_a_users_images_are_not_made_as_small_as_the_digits() -> None:
+    own, digits = (made["spec"]["experiment"] for made in (job.for_data(100), job.example()))
+    sizes = [each["dataset"]["augmentation"]["fixed_size"] for each in (own, digits)]
+    assert sizes[0] == [240, 320]
+    assert all(mine > drawn for mine, drawn in zip(*sizes, strict=True))
