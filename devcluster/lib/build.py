@@ -31,7 +31,7 @@ NAMES_OF_KUBE = (
     "helm",
 )
 # The linker drops what debuggers read: not making it saves a twelfth of the time. Not inlining
-# saves another seventh and makes programs slower: it is done where API server and etcd work most.
+# saves another seventh and makes programs slower: where API server and etcd work most, it inlines.
 HOT = (
     "std",
     "go.etcd.io/...",

@@ -119,11 +119,15 @@ class ObjectCache:
         keys: those the list covers; None for all. What is newer than the list stays. Returns the
         keys of ghosts.
         """
+        return self.drop_ghosts(kind, self.put_all(kind, things), version, keys)
+
+    def put_all(self, kind: Kind, things: Iterable[Object]) -> set[str]:
+        """Takes in a part of a list; returns the uids of it."""
         listed = set()
         for thing in things:
             listed.add(thing["metadata"]["uid"])
             self.put(kind, thing)
-        return self.drop_ghosts(kind, listed, version, keys)
+        return listed
 
     def drop_ghosts(
         self, kind: Kind, listed: Set[str], version: int, keys: set[Key] | None = None

@@ -224,7 +224,12 @@ class Client:
         """
         chosen = ",".join(part for part in (_SELECTORS.get(kind, ""), selector) if part)
         query = {"limit": str(PAGE), **({"labelSelector": chosen} if chosen else {})}
-        asked = asyncio.create_task(self.request("GET", path(kind, namespace), query=query))
+
+        def ask(more: dict[str, str]) -> asyncio.Task[Object]:
+            where = path(kind, namespace)
+            return asyncio.create_task(self.request("GET", where, query={**query, **more}))
+
+        asked = ask({})
         try:
             while True:
                 page = await asked
@@ -234,10 +239,7 @@ class Client:
                     raise ApiError(0, "", f"the API server's answer is no list of {kind}")
                 token = about.get("continue")
                 if token:
-                    more = {**query, "continue": token}
-                    asked = asyncio.create_task(
-                        self.request("GET", path(kind, namespace), query=more)
-                    )
+                    asked = ask({"continue": token})
                     await asyncio.sleep(0)  # it is sent
                 yield page.get("items") or [], int(version)
                 if not token:

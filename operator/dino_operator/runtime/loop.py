@@ -228,9 +228,7 @@ class Operator:
         listed, version = set[str](), 0
         # Ten thousand jobs, with their pods, are a gigabyte: no page outlives the next one.
         async for page, of_list in self._client.pages(kind, namespace):
-            for thing in page:
-                listed.add(thing["metadata"]["uid"])
-                self.cache.put(kind, thing)
+            listed |= self.cache.put_all(kind, page)
             version = of_list
         keys = {key for key in self.cache.all_keys() if namespace in (None, key.namespace)}
         for key in self.cache.drop_ghosts(kind, listed, version, keys):

@@ -65,8 +65,13 @@ def _at_once(rows: Tensor) -> int:
 
 def _turned(parameters: Sequence[Tensor], kind: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
     """Return the weights [inputs, outputs] and the biases of ``kind``; given are each in turn."""
-    weights, biases = ([p.to(kind) for p in parameters[i::2]] for i in (0, 1))
+    weights, biases = _in_kind(parameters, kind)
     return [weight.t() for weight in weights], biases
+
+
+def _in_kind(parameters: Sequence[Tensor], kind: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the weights [outputs, inputs] and the biases of ``kind``; given are each in turn."""
+    return [p.to(kind) for p in parameters[::2]], [p.to(kind) for p in parameters[1::2]]
 
 
 def _through(rows: Tensor, turned: Sequence[Tensor], biases: Sequence[Tensor], most: int) -> Tensor:
@@ -86,7 +91,7 @@ class _Dense(torch.autograd.Function):
         ctx: Any, kind: torch.dtype, keep: bool, rows: Tensor, *parameters: Tensor
     ) -> Tensor:
         ctx.types = [rows.dtype, *(p.dtype for p in parameters)]
-        weights, biases = ([p.to(kind) for p in parameters[i::2]] for i in (0, 1))
+        weights, biases = _in_kind(parameters, kind)
         whole = rows.to(kind)
         *turned, last = [weight.t() for weight in weights]
         hidden = []
@@ -188,7 +193,7 @@ class _OfSum(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         ctx.types = [x.dtype, positions.dtype, *(p.dtype for p in parameters)]
         ctx.shapes = x.shape, positions.shape
-        weights, biases = ([p.to(kind) for p in parameters[i::2]] for i in (0, 1))
+        weights, biases = _in_kind(parameters, kind)
         whole = x + positions
         rows = whole.to(kind).flatten(0, 1)
         ctx.save_for_backward(*weights, *((x, positions) if whole.dtype == kind else (rows,)))
@@ -259,7 +264,7 @@ class _AddBlock(torch.autograd.Function):
         *parameters: Tensor,
     ) -> Tensor:
         ctx.kind, ctx.eps, ctx.types = kind, eps, [p.dtype for p in parameters]
-        weights, biases = ([p.to(kind) for p in parameters[i::2]] for i in (0, 1))
+        weights, biases = _in_kind(parameters, kind)
         *turned, last = [weight.t() for weight in weights]
         y, _, _ = torch.native_layer_norm(rows, rows.shape[-1:], scale, shift, eps)
         ctx.save_for_backward(rows, scale, shift, *weights, *turned, *biases[:-1])
