@@ -14,7 +14,7 @@ from pathlib import Path
 
 from demo import images, job, storage
 from demo.cluster import NAMESPACE, PATIENCE, DemoCluster, find, install, prepare_namespace
-from demo.digits import make_digits
+from demo.digits import SCENES, make_digits
 from demo.errors import DemoError
 from demo.stages import DemoStage, Run, Work
 from demo.storage import DemoStorage
@@ -182,7 +182,7 @@ def current(
 
 
 def data_does(data: Path | None) -> str:
-    return f"your images in {data}" if data else "400 + 100 images of handwritten digits"
+    return f"your images in {data}" if data else f"{SCENES['train']} + {SCENES['val']} images of handwritten digits"
 
 
 def training(stages: list[DemoStage]) -> DemoStage:
