@@ -182,13 +182,15 @@ def current(
 
 
 def data_does(data: Path | None) -> str:
-    return f"your images in {data}" if data else f"{SCENES['train']} + {SCENES['val']} images of handwritten digits"
+    if data:
+        return f"your images in {data}"
+    return f"{SCENES['train']} + {SCENES['val']} images of handwritten digits"
 
 
 def training(stages: list[DemoStage]) -> DemoStage:
     """The last step, which follows all stages and is shown by itself."""
     return DemoStage(
-        "training", f"in namespace {NAMESPACE}, shown live", 150, 150, lambda work: None,
+        "training", f"in namespace {NAMESPACE}, shown live", 110, 110, lambda work: None,
         tuple(stage.name for stage in stages),
     )  # fmt: skip
 
