@@ -70,6 +70,7 @@ def results(lived: dict[int, dict[str, list[Lived]]], version: str, load: float)
             "jobs/s",
             machine(),
             better="more",
+            target=">= 10x",
             note=f"Jobs that end a second, of {largest} created at once; peer: Kubeflow Trainer "
             f"{version}, with the settings of their manifests. Both make one Job of each, whose "
             f"pod runs for {RUNS:.0f} s; Jobs and pods are played, API server and etcd real.",

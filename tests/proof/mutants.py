@@ -245,6 +245,13 @@ MUTANTS = (
         "test_plan_parent.py",
     ),
     Mutant(
+        "the end of a parent is told from the cache",
+        "runtime/reconcile.py",
+        "if thing is not None and (each == awaited or not ApiObject(thing).is_finished)\n",
+        "if thing is not None and not ApiObject(thing).is_finished\n",
+        "test_exhaustive_model.py",
+    ),
+    Mutant(
         "a deleted trial is not made again",
         "plan/search/trials/dinojobs.py",
         "    room = max(0, view.search.parallel_trials - len(here))\n",

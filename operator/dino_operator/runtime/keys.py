@@ -63,7 +63,14 @@ def named_by(kind: Kind, resource: Object) -> tuple[Key, ...]:
     if kind not in KINDS:
         return ()
     spec, space = resource.get("spec") or {}, resource["metadata"]["namespace"]
-    named = [(Kind.DINOAUTOMLS, each.get("name")) for each in spec.get("warmStartFrom") or ()]
-    parent = spec.get("parent") or {}
-    named.append((PLURALS[parent.get("kind") or KIND], parent.get("name")))
-    return tuple(Key(of, space, job_label(name)) for of, name in named if name)
+    known = (each.get("name") for each in spec.get("warmStartFrom") or ())
+    searches = [Key(Kind.DINOAUTOMLS, space, job_label(name)) for name in known if name]
+    parent = parent_of(resource)
+    return (*searches, *([parent] if parent else []))
+
+
+def parent_of(resource: Object) -> Key | None:
+    """What the spec of one of our own names as its parent."""
+    parent = (resource.get("spec") or {}).get("parent") or {}
+    name, kind = parent.get("name"), PLURALS[parent.get("kind") or KIND]
+    return Key(kind, resource["metadata"]["namespace"], job_label(name)) if name else None
