@@ -252,6 +252,13 @@ MUTANTS = (
         "test_exhaustive_model.py",
     ),
     Mutant(
+        "a search that is not understood ends before its trials",
+        "plan/search/decide.py",
+        "    if stopping := completion.stopping(resource, children):\n",
+        "    if (stopping := completion.stopping(resource, children)) and False:\n",
+        "test_search_plan_ends.py",
+    ),
+    Mutant(
         "a deleted trial is not made again",
         "plan/search/trials/dinojobs.py",
         "    room = max(0, view.search.parallel_trials - len(here))\n",

@@ -8,6 +8,7 @@ from dino_api.names import FailureReason
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.observed import failure
 from dino_operator.plan.search import ends
+from dino_operator.plan.search.after import completion
 from dino_operator.plan.search.engines.katib import hangs
 from tests.builders import at, later
 from tests.unit.katib_cases import (
@@ -16,6 +17,7 @@ from tests.unit.katib_cases import (
     a_pod,
     a_search,
     a_trial,
+    a_view,
     an_experiment,
     complete,
     ended,
@@ -215,3 +217,19 @@ def test_an_experiment_that_goes_is_waited_for() -> None:
 
 def test_the_patience_is_longer_than_what_is_said_at_once() -> None:
     assert hangs.LATE < hangs.PATIENCE
+
+
+def test_of_a_search_that_is_not_understood_any_more_katib_is_stopped_too() -> None:
+    trial, job, pod = running("a")
+    found = {"katib_trials": (trial,), "jobs": (job,), "pods": (pod,)}
+    view = a_view(written(("a", "Running")), experiment=an_experiment(), **found)
+    plan = completion.stopping(view.resource, view.children)
+    assert plan is not None
+    assert [each.kind for each in plan.deletes] == ["experiments"], "it would make more trials"
+    assert [each.name for each in plan.patches] == [job["metadata"]["name"]]
+    left = a_view(written(("a", "Running")), jobs=(a_job(trial),))
+    assert completion.stopping(left.resource, left.children), "its Job still works"
+    gone = a_view(written(("a", "Running")), jobs=(a_job(trial, complete()),))
+    assert completion.stopping(gone.resource, gone.children) is None
+    over = a_view(written(), experiment=ended("Succeeded"))
+    assert completion.stopping(over.resource, over.children) is None, "Katib has ended by itself"

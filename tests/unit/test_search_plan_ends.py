@@ -182,6 +182,29 @@ def test_a_search_that_cannot_be_run_says_why_at_once() -> None:
     assert not world.dinojobs
 
 
+def test_a_search_that_is_not_understood_any_more_stops_its_trials_first() -> None:
+    """An operator of another version, or an older CRD, took the spec."""
+    world = SearchWorld(maxTrials=3, parallelTrials=1)
+    world.baseline(0.5)
+    world.run("x-trial-1", 0.2)
+    world.settle()
+    world.edit(parallelTrials=5)
+    world.settle()
+    assert world.job(1)["spec"]["runPolicy"]["stop"]
+    said = world.says("Running")
+    assert said[:2] == ("False", "Ending")
+    assert "must not exceed maxTrials" in said[2]
+    assert world.automl["status"]["phase"] == "Running"
+    assert "completionTime" not in world.automl["status"], "a trial has not ended yet"
+    world.obey("x-trial-1")
+    world.settle()
+    assert world.says("Failed")[:2] == ("True", "InvalidSpec")
+    told = world.automl["status"]
+    assert [each["state"] for each in told["history"]] == ["Succeeded", "Stopped"]
+    counts = {name: told["trials"][name] for name in ("running", "succeeded", "stopped", "display")}
+    assert counts == {"running": 0, "succeeded": 1, "stopped": 1, "display": "2/3"}
+
+
 def test_profile_is_told() -> None:
     world = SearchWorld()
     del world.automl["spec"]["maxTrials"]

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from dino_api import names as api
 from dino_api import rfc3339
-from dino_api.names import ConditionReason, FailureReason
+from dino_api.names import ConditionReason, ConditionType, FailureReason
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, SearchParameter
 from dino_api.search import InvalidSearch, resolve_search
 from dino_operator.plan.model import Condition, Object, Plan, Settings
@@ -63,12 +63,12 @@ def _plan_of(resource: DinoAutoML, children: Children, now: datetime, settings: 
     if refusals.is_of_a_change(children.refusal):
         return _unchanged(resource, children, now, settings)
     if lost := dropped_keys.refusal_of_search(resource, children):
-        return _invalid(resource, now, lost)
+        return _invalid(resource, children, now, lost)
     try:
         view = view_of(resource, children, now, settings)
     except (InvalidSearch, ValidationError) as error:
         cause = failure.cause(FailureReason.INVALID_SPEC, _in_words(error))
-        return _invalid(resource, now, cause)
+        return _invalid(resource, children, now, cause)
     if view.is_over:
         return completion.the_search(view)
     return status.warned(view, _plan(view))
@@ -108,12 +108,22 @@ def view_of(
     return SearchView(resource, children, now, settings, replace(search, space=space))
 
 
-def _invalid(resource: DinoAutoML, now: datetime, cause: Cause) -> Plan:
-    """The end before the beginning: nothing was made."""
-    state = conditions.failed(cause.rule.reason, cause.message)
+def _invalid(resource: DinoAutoML, children: Children, now: datetime, cause: Cause) -> Plan:
+    """The end of a search that is not understood, mostly before anything was made.
+
+    Where another version of the operator, or of the CRD, took the spec, trials may run: they are
+    stopped first.
+    """
+    engine = resource.condition(ConditionType.ENGINE_READY) or status.NOT_CHOSEN
     profile = Condition(False, ConditionReason.DATASETS_GIVEN, cause.message)
-    facts = {"failure": cause.to_status(), "completionTime": rfc3339.text(now)}
-    return status.write(resource, SearchState(state, profile=profile), now, facts)
+    facts: Object = {"failure": cause.to_status()}
+    if stopping := completion.stopping(resource, children):
+        state = SearchState(status.ending(cause.message), engine, profile)
+        told = status.write(resource, state, now, facts)
+        return replace(stopping, status=told.status, events=told.events)
+    facts |= {**status.settled(resource), "completionTime": rfc3339.text(now)}
+    state = SearchState(conditions.failed(cause.rule.reason, cause.message), engine, profile)
+    return status.write(resource, state, now, facts)
 
 
 def _plan(view: SearchView) -> Plan:

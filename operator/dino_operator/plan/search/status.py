@@ -19,7 +19,7 @@ from dino_operator.plan.search import ends
 from dino_operator.plan.search.engines.contract import Step
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials import best
-from dino_operator.plan.search.trials.trial import Trial, to_status
+from dino_operator.plan.search.trials.trial import LIVE, Trial, to_status
 
 NOT_CHOSEN = Condition(False, ConditionReason.NOT_CHOSEN)
 DATA_GIVEN = Condition(False, ConditionReason.DATASETS_GIVEN)
@@ -172,6 +172,18 @@ def of_trials(view: SearchView, trials: Sequence[Trial]) -> Object:
         "startTime": view.status.start_time or min(started, default=None),
         "dataset": view.status.dataset.raw or _dataset(view),
     }
+
+
+def settled(resource: DinoAutoML) -> Object:
+    """The same of a search that is not understood any more: what had not ended was stopped."""
+    rows, counts = resource.status.raw.get("history") or [], resource.status.raw.get("trials")
+    live = sum(each["state"] in LIVE for each in rows)
+    if not (live and counts):
+        return {}
+    most = counts["display"].partition("/")[2]
+    ended = {"running": 0, "stopped": counts["stopped"] + live, "display": f"{len(rows)}/{most}"}
+    stopped = [{**each, "state": "Stopped"} if each["state"] in LIVE else each for each in rows]
+    return {"trials": {**counts, **ended}, "history": stopped}
 
 
 def _counts(view: SearchView, trials: Sequence[Trial]) -> Object:

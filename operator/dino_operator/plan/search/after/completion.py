@@ -35,11 +35,26 @@ def the_end(resource: DinoAutoML, children: Children) -> Plan:
     return Plan(patches=_late(resource, children), status=again)
 
 
+def stopping(resource: DinoAutoML, children: Children) -> Plan | None:
+    """What stops every trial of a search that cannot go on, and Katib; None once all have ended."""
+    experiment = katib.unfinished(resource.uid, children)
+    jobs = katib_trials.jobs(resource.uid, children)
+    works = any(not each.is_finished for each in _trials(resource, children))
+    if not (works or experiment or any(katib.may_work(each) for each in jobs)):
+        return None
+    deletes = () if experiment is None else katib.deletions(experiment)
+    return Plan(patches=_late(resource, children), deletes=deletes)
+
+
 def _late(resource: DinoAutoML, children: Children) -> tuple[Patch, ...]:
     """Stops what still runs of a search that is over: a trial whose creation went through late, or
     that somebody started under our name."""
-    mine = [each for each in children.dinojobs if _is_trial_of(resource, each)]
+    mine = _trials(resource, children)
     return (*dinojobs.stops(mine), *katib.stops(katib_trials.jobs(resource.uid, children)))
+
+
+def _trials(resource: DinoAutoML, children: Children) -> list[DinoJob]:
+    return [each for each in children.dinojobs if _is_trial_of(resource, each)]
 
 
 def _is_trial_of(resource: DinoAutoML, job: DinoJob) -> bool:

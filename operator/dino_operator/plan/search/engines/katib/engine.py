@@ -13,7 +13,7 @@ from dino_api.names import FailureReason
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Delete, Patch
 from dino_operator.plan.observed import failure
-from dino_operator.plan.observed.children import Refusal
+from dino_operator.plan.observed.children import Children, Refusal
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.katib import Experiment
@@ -28,7 +28,7 @@ from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials import outcomes
 from dino_operator.plan.search.trials.trial import Trial
 
-__all__ = ["refusal", "step", "stops"]
+__all__ = ["deletions", "may_work", "refusal", "step", "stops", "unfinished"]
 
 SOON = 2.0
 """Seconds until Katib has done what it is about to do."""
@@ -180,14 +180,24 @@ def _end_katib(view: SearchView, present: Experiment, mine: tuple[Trial, ...]) -
         return Step(trials=mine, requeue_after=_soon(view))  # Katib is about to say so itself
     if not _is_written(view, mine):
         return Step(trials=mine, requeue_after=_soon(view), facts=_facts(present))
-    gone = _deletion(present)
     message = "the Experiment is deleted, as the search has ended and Katib would go on"
-    return Step(deletes=(gone,), trials=mine, waiting=message, requeue_after=_soon(view))
+    gone = deletions(present)
+    return Step(deletes=gone, trials=mine, waiting=message, requeue_after=_soon(view))
 
 
-def _deletion(present: Experiment) -> Delete:
-    """The only way to stop an Experiment: Katib knows no other."""
-    return Delete(present.name, present.uid, kind="experiments")
+def unfinished(search: str, children: Children) -> Experiment | None:
+    """The Experiment of the search with that uid, as long as Katib may make trials of it."""
+    present = children.experiment
+    if present is None or present.controller_uid != search or present.is_over:
+        return None
+    return present
+
+
+def deletions(present: Experiment) -> tuple[Delete, ...]:
+    """The only way to stop an Experiment: Katib knows no other. None where that is under way."""
+    if present.is_being_deleted:
+        return ()
+    return (Delete(present.name, present.uid, kind="experiments"),)
 
 
 def _is_written(view: SearchView, mine: Sequence[Trial]) -> bool:
@@ -212,10 +222,7 @@ def _follow(
         return Step(
             trials=mine, waiting=hang.message, facts=_facts(present), requeue_after=_soon(view)
         )
-    deletes: tuple[Delete, ...] = ()
-    if hang.failure is not None:
-        gone = _deletion(present)
-        deletes = (gone,)
+    deletes = () if hang.failure is None else deletions(present)
     return Step(
         patches=() if deletes else (*hang.patches, *_holds(view), *_edits(view, present)),
         deletes=deletes,
@@ -285,11 +292,12 @@ def _running(view: SearchView) -> list[Job]:
     jobs = _jobs(view)
     uids = {job.uid for job in jobs}
     holding = {pod.controller_uid for pod in view.children.pods if pod.is_live}
-    return [
-        job
-        for job in jobs
-        if (not job.is_finished and not job.is_suspended) or job.uid in holding & uids
-    ]
+    return [job for job in jobs if may_work(job) or job.uid in holding & uids]
+
+
+def may_work(job: Job) -> bool:
+    """Whether it may have pods, as far as it tells."""
+    return not job.is_finished and not job.is_suspended
 
 
 def stops(jobs: Iterable[Job]) -> tuple[Patch, ...]:
