@@ -15,6 +15,10 @@ STEPS = 900
 """About four minutes on two cores; enough for a first detector from the ImageNet backbone."""
 SIZE = [240, 320]
 """Height and width of a user's images as the detector sees them."""
+BATCH = 2
+RATES = {"lr": 0.0003, "lr_backbone": 0.0001, "warmup_steps": 20}
+AVERAGE = 0.98
+"""Of the weights, of about 50 steps. The digits' own settings are for fewer steps than STEPS."""
 Manifest = dict[str, Any]
 
 
@@ -46,8 +50,10 @@ def for_data(images: int) -> Manifest:
     spec["output"] = {"uri": "s3://dino/results/my-data"}
     experiment = spec["experiment"]
     experiment["dataset"]["augmentation"].update(fixed_size=SIZE, horizontal_flip_prob=0.5)
-    steps = math.ceil(images / experiment["dataset"]["batch_size"])
-    epochs = max(1, math.ceil(STEPS / steps))
+    experiment["dataset"]["batch_size"] = BATCH
+    experiment["train"]["optim"].update(RATES)
+    experiment["train"]["ema"]["decay"] = AVERAGE
+    epochs = max(1, math.ceil(STEPS / math.ceil(images / BATCH)))
     experiment["train"].update(num_epochs=epochs, validation_interval=max(1, epochs // 2))
     return manifest
 
