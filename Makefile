@@ -25,7 +25,8 @@ MINUTES ?= 30
 PIP_AUDIT := pip-audit==2.10.1
 ZIZMOR := zizmor==1.32.0
 
-# uv comes from the machine if it is 0.9 or newer, or else from PyPI into a folder of its own.
+# uv comes from the machine if it is 0.9 or newer, or else from PyPI into a folder of its own: by the pip that is there, which
+# takes half as long as to make another.
 UV_HOME := $(DINO_DEVCLUSTER_HOME)/uv
 UV := $(or $(shell v=$$(uv --version 2>/dev/null | cut -d' ' -f2); printf '0.9\n%s\n' "$$v" | sort -VC && command -v uv),$(UV_HOME)/bin/uv)
 RUN := $(UV) run --frozen --all-extras
@@ -39,10 +40,11 @@ help: ## List the targets
 
 $(UV_HOME)/bin/uv:
 	@echo "There is no uv 0.9 or newer in PATH: it comes from PyPI into $(UV_HOME)"
-	@python3 -c 'import ensurepip, venv' 2>/dev/null || { \
-	echo "error: that needs Python 3 with venv: apt-get install python3-venv (or install uv: https://docs.astral.sh/uv)" >&2; exit 1; }
-	@python3 -m venv "$(UV_HOME)"
-	@"$(UV_HOME)/bin/pip" install --quiet --disable-pip-version-check "uv>=0.9"
+	@python3 -m pip install --quiet --disable-pip-version-check --upgrade --target "$(UV_HOME)" "uv>=0.9" 2>/dev/null || { \
+	python3 -c 'import ensurepip, venv' 2>/dev/null || { \
+	echo "error: that needs Python 3 with venv: apt-get install python3-venv (or install uv: https://docs.astral.sh/uv)" >&2; exit 1; }; \
+	python3 -m venv "$(UV_HOME)"; \
+	"$(UV_HOME)/bin/pip" install --quiet --disable-pip-version-check "uv>=0.9"; }
 
 .PHONY: setup
 setup: $(UV) ## Install the locked Python dependencies into .venv

@@ -19,7 +19,7 @@ from demo.coco import CocoBox, Scene, write_split
 WIDTH, HEIGHT = 320, 240
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CATEGORIES = [{"id": digit + 1, "name": name} for digit, name in enumerate(NAMES)]
-SCENES = {"train": 320, "val": 100}
+SCENES = {"train": 320, "val": 60}
 """Of the demo, which is to be over soon."""
 WITH_TEST = {"train": 400, "val": 100, "test": 100}
 TRAIN_SHARE = 0.8  # of the handwritten digits

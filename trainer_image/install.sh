@@ -2,10 +2,7 @@
 # Installs the locked dependencies of /opt/locked into /opt/venv. Runs inside the image's build only; see Dockerfile.
 set -eu
 
-# uv serves the build alone: it comes and goes within this one layer.
-python3 -m venv /tmp/uv
-/tmp/uv/bin/pip install --quiet --no-cache-dir "uv==${UV_VERSION}"
-uv() { /tmp/uv/bin/uv --quiet --no-cache "$@"; }
+uv() { /opt/uv/bin/uv --quiet --no-cache "$@"; }
 
 export VIRTUAL_ENV=/opt/venv UV_PYTHON_DOWNLOADS=never
 export UV_SYSTEM_CERTS=true # a build machine with its own CA mounts it at /etc/ssl/certs
@@ -47,6 +44,5 @@ if __name__ == "__main__":
 SCRIPT
 chmod 0755 "${VIRTUAL_ENV}/bin/dino"
 
-rm -rf /tmp/uv
 "${VIRTUAL_ENV}/bin/python" /opt/locked/check.py "${DEVICE}"
 prune size
