@@ -74,14 +74,14 @@ MUTANTS = (
         "plan/observed/job_view.py",
         "return [job for job in self.children.jobs if job.controller_uid == self.uid]",
         "return list(self.children.jobs)",
-        JOB,
+        "test_plan_job.py",
     ),
     Mutant(
         "the namesake's Job is not waited for",
         "plan/job/decide.py",
         "    for job in view.other_jobs:\n",
         "    for job in ():\n",
-        JOB,
+        "test_plan_job.py",
     ),
     Mutant(
         "a pod that still ends is not waited for",
@@ -123,7 +123,7 @@ MUTANTS = (
         "runtime/writes.py",
         "            if error.exists:\n",
         "            if False:\n",
-        JOB,
+        "test_runtime_reconcile.py",
     ),
     Mutant(
         "a stranger's object is taken for ours",
@@ -137,14 +137,14 @@ MUTANTS = (
         "plan/job/stop.py",
         "    if view.own_live_pods or not going.is_empty or news:\n",
         "    if not going.is_empty or news:\n",
-        JOB,
+        "test_plan_stop.py",
     ),
     Mutant(
         "lost words are not read again",
         "plan/job/late_result.py",
         "    if reader is None:\n        return _missing(view, job, result)\n",
         '    if reader is None:\n        return ResultReading(result, problem="lost")\n',
-        JOB,
+        "test_plan_late.py",
     ),
     Mutant(
         "a status on each look",
