@@ -290,11 +290,13 @@ def test_what_fails_for_good_is_not_gone_on_from() -> None:
 
 def test_a_parent_that_failed_and_is_gone_fails_nobody() -> None:
     two = begun(BEGINNINGS["x trains"][0])
-    moves = (
-        *("a pod fails for good", "the cluster goes on", "killed after the first write"),
-        *("the plan of x", "x is deleted"),
-    )
-    for move in moves:
+    for move in (
+        "a pod fails for good",
+        "the cluster goes on",
+        "killed after the first write",
+        "the plan of x",
+        "x is deleted",
+    ):
         MOVES[move](two)
     assert is_true(two.operator.cache.resource(X) or {}, "Failed"), "the cache does not know yet"
     MOVES["the plan of y"](two)

@@ -119,8 +119,8 @@ def _invalid(resource: DinoAutoML, children: Children, now: datetime, cause: Cau
     facts: Object = {"failure": cause.to_status()}
     if stopping := completion.stopping(resource, children):
         state = SearchState(status.ending(cause.message), engine, profile)
-        status_alone = status.write(resource, state, now, facts)
-        return replace(stopping, status=status_alone.status, events=status_alone.events)
+        planned = status.write(resource, state, now, facts)
+        return replace(planned, patches=stopping.patches, deletes=stopping.deletes)
     facts |= {**status.settled(resource), "completionTime": rfc3339.text(now)}
     state = SearchState(conditions.failed(cause.rule.reason, cause.message), engine, profile)
     return status.write(resource, state, now, facts)

@@ -38,11 +38,11 @@ def the_end(resource: DinoAutoML, children: Children) -> Plan:
 def stopping(resource: DinoAutoML, children: Children) -> Plan | None:
     """What stops every trial of a search that cannot go on, and Katib; None once all have ended."""
     experiment = katib.unfinished(resource.uid, children)
-    jobs = katib_trials.jobs(resource.uid, children)
-    works = any(not each.is_finished for each in _trials(resource, children))
-    if not (works or experiment or any(katib.may_work(each) for each in jobs)):
+    by_us = any(not each.is_finished for each in _trials(resource, children))
+    by_katib = any(map(katib.may_work, katib_trials.jobs(resource.uid, children)))
+    if not (by_us or by_katib or experiment):
         return None
-    deletes = () if experiment is None else katib.deletions(experiment)
+    deletes = katib.deletions(experiment) if experiment else ()
     return Plan(patches=_late(resource, children), deletes=deletes)
 
 
