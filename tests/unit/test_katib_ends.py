@@ -227,6 +227,7 @@ def test_of_a_search_that_is_not_understood_any_more_katib_is_stopped_too() -> N
     assert plan is not None
     assert [each.kind for each in plan.deletes] == ["experiments"], "it would make more trials"
     assert [each.name for each in plan.patches] == [job["metadata"]["name"]]
+    assert plan.requeue_after, "no watch tells that the Experiment has gone"
     left = a_view(written(("a", "Running")), jobs=(a_job(trial),))
     assert completion.stopping(left.resource, left.children), "its Job still works"
     gone = a_view(written(("a", "Running")), jobs=(a_job(trial, complete()),))

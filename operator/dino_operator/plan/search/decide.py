@@ -119,7 +119,7 @@ def _invalid(resource: DinoAutoML, children: Children, now: datetime, cause: Cau
     facts: Object = {"failure": cause.to_status()}
     if stopping := completion.stopping(resource, children):
         state = SearchState(status.ending(cause.message), engine, profile)
-        planned = status.write(resource, state, now, facts)
+        planned = status.write(resource, state, now, facts, stopping.requeue_after)
         return replace(planned, patches=stopping.patches, deletes=stopping.deletes)
     facts |= {**status.settled(resource), "completionTime": rfc3339.text(now)}
     state = SearchState(conditions.failed(cause.rule.reason, cause.message), engine, profile)

@@ -36,14 +36,18 @@ def the_end(resource: DinoAutoML, children: Children) -> Plan:
 
 
 def stopping(resource: DinoAutoML, children: Children) -> Plan | None:
-    """What stops every trial of a search that cannot go on, and Katib; None once all have ended."""
+    """What stops every trial of a search that cannot go on, and Katib; None once all have ended.
+
+    Nothing announces that an Experiment has gone: it is looked for again.
+    """
     experiment = katib.unfinished(resource.uid, children)
     by_us = any(not each.is_finished for each in _trials(resource, children))
     by_katib = any(map(katib.may_work, katib_trials.jobs(resource.uid, children)))
     if not (by_us or by_katib or experiment):
         return None
     deletes = katib.deletions(experiment) if experiment else ()
-    return Plan(patches=_late(resource, children), deletes=deletes)
+    again = katib.SOON if experiment else None
+    return Plan(patches=_late(resource, children), deletes=deletes, requeue_after=again)
 
 
 def _late(resource: DinoAutoML, children: Children) -> tuple[Patch, ...]:

@@ -28,7 +28,7 @@ from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials import outcomes
 from dino_operator.plan.search.trials.trial import Trial
 
-__all__ = ["deletions", "may_work", "refusal", "step", "stops", "unfinished"]
+__all__ = ["SOON", "deletions", "may_work", "refusal", "step", "stops", "unfinished"]
 
 SOON = 2.0
 """Seconds until Katib has done what it is about to do."""
