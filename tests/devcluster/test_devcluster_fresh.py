@@ -78,16 +78,32 @@ def test_no_python_at_all_is_said_with_its_package(
     assert "not found" not in done.stderr
 
 
-def test_a_python_without_venv_says_which_package_brings_it(
+def test_a_python_without_pip_and_venv_says_which_package_brings_it(
     bare: dict[str, str], tmp_path: Path
 ) -> None:
-    """Debian packs ensurepip by itself; what was begun is not taken for uv afterwards."""
+    """Debian packs pip and ensurepip apart; what was begun is not taken for uv."""
     (tmp_path / "less").mkdir()
-    (tmp_path / "less" / "ensurepip.py").write_text("raise ImportError('not packed')\n")
+    for name in ("pip", "ensurepip"):
+        (tmp_path / "less" / f"{name}.py").write_text("raise ImportError('not packed')\n")
     done = make({**bare, "PYTHONPATH": str(tmp_path / "less")}, f"{bare['HOME']}/{OWN}")
     assert done.returncode != 0
     assert "apt-get install python3-venv" in done.stderr
     assert not list(Path(bare["HOME"]).rglob("uv"))
+
+
+def test_the_pip_that_is_there_brings_uv_without_venv(bare: dict[str, str], tmp_path: Path) -> None:
+    """Into the folder of its own; a pip that answers as the real one does stands for PyPI."""
+    (tmp_path / "less").mkdir()
+    (tmp_path / "less" / "ensurepip.py").write_text("raise ImportError('not packed')\n")
+    (tmp_path / "less" / "pip.py").write_text(
+        "import pathlib, sys\n"
+        "home = pathlib.Path(sys.argv[sys.argv.index('--target') + 1], 'bin')\n"
+        "home.mkdir(parents=True)\n"
+        "(home / 'uv').write_text('#!/bin/sh\\n')\n"
+    )
+    done = make({**bare, "PYTHONPATH": str(tmp_path / "less")}, f"{bare['HOME']}/{OWN}")
+    assert done.returncode == 0, done.stderr
+    assert (Path(bare["HOME"]) / OWN).is_file()
 
 
 def test_make_machine_says_what_is_missing_before_anything_is_fetched(bare: dict[str, str]) -> None:
