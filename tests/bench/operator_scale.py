@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,8 @@ RUNS = 1.0
 AT_ONCE = 8
 """Creates under way, as several people or a pipeline would."""
 LIMIT = 900.0
+"""Seconds that the first jobs may take; each of them may take LIMIT_OF_ONE more."""
+LIMIT_OF_ONE = 0.3
 PREFIX = "scale-"
 Open = Callable[..., AbstractContextManager[Side]]
 
@@ -115,7 +118,7 @@ async def create(api: Api, manifests: Sequence[Object], kind: JobKind = DINO_JOB
 
 async def wait_for(count: int, player: JobPlayer, tasks: Sequence[asyncio.Task[Any]]) -> None:
     """Until so many jobs have ended."""
-    waiting = Patience(LIMIT)
+    waiting = Patience(LIMIT + LIMIT_OF_ONE * count)
     while len(player.ended) < count:
         assert waiting.lasts(), f"only {len(player.ended)} of {count} jobs ended"
         assert not player.trouble, player.trouble[:5]
@@ -166,8 +169,14 @@ def turns(
         for name in order:
             given = sides[name]
             side = stack.enter_context(given.open(kubectl, folder / f"{name}-{size}-{number}"))
-            found[name].append(asyncio.run(live(side, size, given)))
+            found[name].append(lived := asyncio.run(live(side, size, given)))
             side.end()
+            print(
+                f"{size} jobs, {name}: {lived.per_second:.1f} a second, {lived.cpu_ms:.1f} ms of "
+                f"CPU and {lived.writes:.1f} writes each",
+                file=sys.stderr,
+                flush=True,
+            )
     return found
 
 
