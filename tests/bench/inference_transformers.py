@@ -28,7 +28,7 @@ from tests.bench.inference_sides import (
     pictures,
 )
 
-VERSION = "5.18.0"
+VERSION = "5.24.0"
 STAGES = ["stem", "stage1", "stage2", "stage3", "stage4"]
 
 
@@ -105,8 +105,8 @@ def main() -> None:
         import transformers
     except ImportError:
         cannot_run(
-            "The peer is not installed: uv pip install --no-deps --target FOLDER transformers=="
-            f"{VERSION}, and FOLDER in PYTHONPATH; tests/bench/README.md says more."
+            "The peer is not installed: uv run --frozen --all-extras --with transformers=="
+            f"{VERSION} python -m tests.bench inference_transformers"
         )
     tune_cpu()
     with tempfile.TemporaryDirectory() as folder:
