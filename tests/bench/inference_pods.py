@@ -10,6 +10,7 @@ DINO_BENCH_SIDE=320 takes smaller images, for a first look.
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -29,10 +30,10 @@ import yaml
 from dino_api.names import Action, Env
 from dino_trainer.distributed.meeting import OneNode
 from tests.bench.harness import Bench, cannot_run, machine
-from tests.bench.inference_sides import SIDE, default_spec, our_detector
+from tests.bench.inference_sides import CLASSES, SIDE, default_spec, our_detector
 from tests.bench.photographs import generated
 
-PODS, IMAGES, BATCH, ROUNDS = 2, 32, 2, 3
+PODS, IMAGES, BATCH, ROUNDS = 2, 16, 2, 3
 BEGIN, END = "Looking for objects in ", " objects in "
 """In the lines that the command prints before the first image and after the last one."""
 
@@ -76,7 +77,8 @@ class PodLab:
     ) -> subprocess.Popen[str]:
         own = self.folder / f"run-{next(self._runs)}"
         own.mkdir()
-        dataset = {**self.spec["dataset"], "infer_data_sources": {"image_dir": [str(images)]}}
+        dataset = copy.deepcopy(self.spec["dataset"])
+        dataset["infer_data_sources"]["image_dir"] = [str(images)]
         section = {**self.spec["inference"], "num_nodes": pods}
         spec = {**self.spec, "dataset": dataset, "inference": section}
         path = own / "spec.yaml"
@@ -169,9 +171,14 @@ def prepared(folder: Path, images: int) -> PodLab:
     spec = default_spec()
     model = our_detector(folder, spec).info.file.uri
     generated(folder / "pictures", images, (SIDE, SIDE))
-    look = {"fixed_size": spec.dataset.augmentation.fixed_size}
+    classmap = folder / "classes.txt"
+    classmap.write_text("".join(f"class {index}\n" for index in range(CLASSES)))
     common = {
-        "dataset": {"batch_size": BATCH, "augmentation": look},
+        "dataset": {
+            "batch_size": BATCH,
+            "augmentation": {"fixed_size": spec.dataset.augmentation.fixed_size},
+            "infer_data_sources": {"classmap": str(classmap)},
+        },
         "inference": {"checkpoint": model, "num_gpus": 0},
     }
     return PodLab(folder, folder / "pictures" / "images", common)
