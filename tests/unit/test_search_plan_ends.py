@@ -125,6 +125,8 @@ def test_a_failure_that_was_told_is_not_taken_back() -> None:
     for job in world.live():
         world.obey(job["metadata"]["name"])
     world.settle()
+    written = [each["name"] for each in world.automl["status"]["history"]]
+    assert written == sorted(world.dinojobs), "no trial that was never made"
     world.report()
     world.settle()
     assert world.says("Failed")[:2] == ("True", "MaxFailedTrialsReached")

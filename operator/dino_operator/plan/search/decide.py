@@ -197,9 +197,8 @@ def _all_trials(view: SearchView, step: Step) -> list[Trial]:
 
 def _end(view: SearchView, trials: Sequence[Trial], step: Step) -> End | None:
     """Why the search starts no more trials, if it does not."""
-    stored = view.status.failure
-    if stored:  # what was said once is not taken back
-        return End("", Cause(ends.rule_of(stored.reason), stored.message))
+    if stored := ends.failed_already(view):
+        return stored
     if step.failure is not None:
         return End("", step.failure)
     if trials and trials[0].number == 0 and not status.data_ready(view).is_true:

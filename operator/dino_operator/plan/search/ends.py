@@ -31,6 +31,8 @@ def reached(view: SearchView, trials: Sequence[Trial]) -> End | None:
 
     trials: all of them, the baseline first. Some may still run.
     """
+    if stored := failed_already(view):
+        return stored
     failed = [each for each in trials if each.state == "Failed"]
     if failed and failed[0].number == 0 and failed[0].reason in FATAL:
         return _of_baseline(failed[0])
@@ -47,6 +49,12 @@ def reached(view: SearchView, trials: Sequence[Trial]) -> End | None:
     if all(_score(each) is None for each in trials):
         return End("", _nothing(failed))
     return End(f"all {len(trials)} trials have ended")
+
+
+def failed_already(view: SearchView) -> End | None:
+    """The failure that stands in the status: it is not taken back, whatever is edited since."""
+    stored = view.status.failure
+    return End("", Cause(rule_of(stored.reason), stored.message)) if stored else None
 
 
 def planned(view: SearchView) -> int:
