@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Condition, Plan
+from dino_operator.plan.observed.children import Refusal
 from dino_operator.plan.search import decide
 from dino_operator.plan.search.trials import dinojobs
 from tests.builders import Object, around, at, later
@@ -201,6 +204,35 @@ def test_a_missing_collector_is_the_end() -> None:
     assert story.status["failure"]["reason"] == "KatibFailed"
     assert "kubectl label namespace team" in story.status["failure"]["remedy"]
     assert story.status["best"]["trial"] == "tune-trial-0", "the baseline's result stays"
+
+
+@pytest.mark.parametrize("status, lasts", [(503, False), (403, True)])
+def test_the_search_is_not_over_before_its_experiment_was_told_to_go(
+    status: int, lasts: bool
+) -> None:
+    story = Story()
+    story.begin()
+    trial = a_trial("a", "Running")
+    job = a_job(trial)
+    bare = {"katib_trials": (trial,), "jobs": (job,), "pods": (a_pod(job, collector=False),)}
+    refused = Refusal("delete", "Experiment", NAME, status, "", "not now")
+    story.plan(**bare, refusal=refused)
+    assert not {"completionTime", "failure"} & story.status.keys()
+    assert story.reason("Running") == ("PolicyDenied" if lasts else "APIServerUnavailable")
+    told = story.plan(refusal=None)
+    assert [each.kind for each in told.deletes] == ["experiments"]
+    assert "completionTime" in story.status
+
+
+@pytest.mark.parametrize("status, over", [(503, False), (403, True)])
+def test_a_time_to_live_is_waited_for_as_long_as_it_may_be_taken(status: int, over: bool) -> None:
+    story = Story(maxTrials=2, template={"runPolicy": {"ttlSecondsAfterFinished": 60}})
+    story.begin()
+    trial, job = succeeded("a", "0.6")
+    refused = Refusal("patch", "Job", f"{NAME}-a", status, "", "not now")
+    over_there = {"katib_trials": (trial,), "jobs": (job,), "experiment": ended("Succeeded")}
+    story.plan(**over_there, refusal=refused)
+    assert ("completionTime" in story.status) == over
 
 
 def test_the_end_is_told_of_what_is_read_and_a_job_that_comes_later_is_stopped() -> None:

@@ -25,6 +25,7 @@ from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
 from dino_operator.plan.rendered import spec_file
 from dino_operator.plan.reported import conditions, refusals
+from dino_operator.plan.reported.refusals import Judgement
 from dino_operator.plan.search import ends, status, warm_start
 from dino_operator.plan.search.after import completion
 from dino_operator.plan.search.ends import End
@@ -89,10 +90,20 @@ def _unchanged(resource: DinoAutoML, children: Children, now: datetime, settings
     others = (
         _plan_of(resource, replace(children, refusal=None), now, settings) if readable else NOTHING
     )
-    planned = refusals.unchanged(resource, others, refusal)
     judged = refusals.judge(refusal)
+    if _is_too_early(resource, others, judged):
+        others = NOTHING
+    planned = refusals.unchanged(resource, others, refusal)
     state = status.waiting(judged.reason, judged.message)
     return planned or status.write(resource, SearchState(state), now)
+
+
+def _is_too_early(resource: DinoAutoML, planned: Plan, judged: Judgement) -> bool:
+    """Whether a plan with a refused change says that the search is over: its Experiment, which is
+    to be deleted first, would go on for ever. Lesser changes, such as times to live, are waited for
+    where they may be taken at the next try."""
+    over = planned.ends_trials and not resource.status.completion_time
+    return over and bool(planned.deletes or not judged.lasts)
 
 
 def view_of(
