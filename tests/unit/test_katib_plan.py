@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from dino_operator.plan.search import decide
 from dino_operator.plan.search.trials import dinojobs
 from tests.builders import Object, around, at, later
 from tests.unit.katib_cases import (
+    MESSAGE,
     NAME,
     SETTINGS,
     a_job,
@@ -23,6 +25,7 @@ from tests.unit.katib_cases import (
     an_experiment,
     complete,
     ended,
+    exited,
     failed,
     observed,
     running,
@@ -204,6 +207,24 @@ def test_a_missing_collector_is_the_end() -> None:
     assert story.status["failure"]["reason"] == "KatibFailed"
     assert "kubectl label namespace team" in story.status["failure"]["remedy"]
     assert story.status["best"]["trial"] == "tune-trial-0", "the baseline's result stays"
+    assert [each["state"] for each in story.status["history"]] == ["Succeeded", "Stopped"]
+    assert (story.status["trials"]["running"], story.status["trials"]["display"]) == (0, "2/5")
+
+
+def test_a_trial_that_katib_has_never_ended_may_win() -> None:
+    """It trained to its end, and no metric of it reached Katib."""
+    story = Story()
+    story.begin()
+    trial = a_trial("a", "Running")
+    job = a_job(trial, complete())
+    words = exited(0, "Completed", json.dumps(MESSAGE))
+    pod = a_pod(job, "Succeeded", terminated=words)
+    story.now = later(2000)
+    story.plan(katib_trials=(trial,), jobs=(job,), pods=(pod,))
+    assert story.status["failure"]["reason"] == "KatibFailed"
+    assert story.status["history"][1]["state"] == "Stopped"
+    best = story.status["best"]
+    assert (best["trial"], best["mAP50"]) == (f"{NAME}-a", 0.61)
 
 
 @pytest.mark.parametrize("status, lasts", [(503, False), (403, True)])

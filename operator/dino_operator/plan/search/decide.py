@@ -252,6 +252,8 @@ def _stop(
     trials = [_settled(view, each) for each in trials]
     jobs = [each for each in view.trial_jobs.values() if not each.is_finished]
     over = not jobs and (step.ended or step.failure is not None)
+    if over:  # what Katib has never ended goes with its Experiment
+        trials = [replace(each, state="Stopped") if each.is_live else each for each in trials]
     failed = view.status.raw.get("failure") or (end.failure.to_status() if end.failure else None)
     facts: Object = {**status.of_trials(view, trials), **begun.fields, **step.facts}
     if over and failed is None and facts["best"] is None:
