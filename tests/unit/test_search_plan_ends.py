@@ -46,6 +46,18 @@ def test_a_baseline_that_fails_before_its_data_was_checked_ends_the_search(reaso
     assert told["failure"]["remedy"] in world.events[0]
 
 
+def test_a_baseline_that_somebody_stops_before_its_data_was_checked_ends_the_search() -> None:
+    world = SearchWorld()
+    world.settle()
+    world.job(0)["spec"]["runPolicy"]["stop"] = True
+    world.obey("x-trial-0", checkpoint=False)
+    world.settle()
+    kind, reason, message = world.says("Failed")
+    assert (kind, reason) == ("True", "NoTrialSucceeded")
+    assert message.startswith("x-trial-0 was stopped before it had checked the data")
+    assert world.row(0)["state"] == "Stopped"
+
+
 def test_a_baseline_with_bad_parameters_is_one_failed_trial() -> None:
     world = SearchWorld()
     world.settle()

@@ -66,8 +66,13 @@ def planned(view: SearchView) -> int:
 
 
 def unchecked(baseline: Trial) -> End | None:
-    """The end where the baseline failed before its data was found good; other trials need it."""
-    return _of_baseline(baseline) if baseline.state == "Failed" else None
+    """The end where the baseline ended before its data was found good; other trials need it."""
+    if baseline.is_live:
+        return None
+    if baseline.state == "Failed":
+        return _of_baseline(baseline)
+    message = f"{baseline.name} was stopped before it had checked the data, without which no other "
+    return End("", failure.cause(FailureReason.NO_TRIAL_SUCCEEDED, f"{message}trial begins"))
 
 
 def without_checkpoint() -> Cause:
