@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -11,9 +12,10 @@ from dino_api import names as api
 from dino_api.names import Label
 from dino_api.search.record import SearchRecord
 from dino_operator.plan.model import Settings
-from dino_operator.plan.observed.children import Children
+from dino_operator.plan.observed.children import Children, Refusal
 from dino_operator.plan.observed.resource import DinoAutoML
 from dino_operator.plan.search import decide
+from dino_operator.plan.search.after import report
 from dino_operator.plan.search.trials import dinojobs
 from tests.unit.search_world import SearchWorld, names
 
@@ -288,6 +290,39 @@ def test_a_report_that_fails_fails_nothing() -> None:
     assert "no report was written (InternalError: the bucket is gone)" in world.says("Complete")[2]
     assert "artifacts" not in world.automl["status"]
     assert [each.partition(":")[0] for each in world.events] == ["ReportFailed", "Completed"]
+
+
+def test_a_report_that_is_held_back_is_looked_at_again() -> None:
+    """Nothing happens to a Job that a queue holds: no watch tells when it is given up."""
+    world = searched()
+    world.jobs["x-report-1"]["spec"]["suspend"] = True
+    world.wait(100)
+    assert world.plan().requeue_after == report.SECONDS - 100
+    world.wait(500)
+    world.settle()
+    assert "no report was written (someone else has suspended" in world.says("Complete")[2]
+
+
+def test_a_report_that_is_refused_fails_no_job_on_the_winner() -> None:
+    world = searched(then=[{"action": "train"}])
+    world.jobs.clear()
+    world.seen = resource, children = world.look()
+    refusal = Refusal("create", "ConfigMap", "x-report-12345678", 422, "Invalid", "Too long")
+    planned = decide.plan(
+        resource, replace(children, refusal=refusal), world.now, world.settings
+    )
+    world.carry_out(replace(planned, creates=()))
+    assert [each["phase"] for each in world.automl["status"]["then"]] == ["Pending"]
+    world.settle()
+    assert "x-then-1" in world.dinojobs
+    assert not world.jobs, "nor is it asked for again"
+    world.complete("x-then-1", 0.8)
+    world.settle()
+    assert world.says("Complete")[0] == "True"
+    assert "no report was written" in world.says("Complete")[2]
+    reasons = [each.partition(":")[0] for each in world.events]
+    assert reasons == ["ReportFailed", "Completed"]
+    assert "Too long" in world.events[0]
 
 
 # ---- jobs on the winner

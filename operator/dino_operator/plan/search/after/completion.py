@@ -78,9 +78,9 @@ def _following(view: SearchView) -> Plan:
     written = report.progress(view, outcome)
     if not written.ended:
         creates = () if view.is_held_up else written.creates
-        return replace(
-            _tell(view, _ending(view, outcome, "the report is written")), creates=creates
-        )
+        planned = _tell(view, _ending(view, outcome, "the report is written"))
+        again = planned.requeue_after or written.again
+        return replace(planned, creates=creates, requeue_after=again)
     failure = view.status.failure
     following = FollowerProgress((), [], ()) if failure else followers.progress(view)
     if not following.ended:

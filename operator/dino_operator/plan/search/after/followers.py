@@ -132,11 +132,18 @@ def progress(view: SearchView) -> FollowerProgress:
             job = jobs.get(name)
             phase = (job.status.phase if job else "") or Phase.PENDING.value
         then.append(ThenStatus(action=entry.action, name=name, phase=phase))
-    if refusals.end(view.children.refusal) and creates:
+    if creates and _is_refused(view, creates[0]):
         invalid = objects.name_of(creates.pop())
         then = [each.model_copy(update={"phase": _phase(each, invalid)}) for each in then]
     failed = (each.name for each in then if each.phase == Phase.FAILED.value)
     return FollowerProgress(tuple(creates), then, tuple(failed))
+
+
+def _is_refused(view: SearchView, job: Object) -> bool:
+    """Whether the API server will never take it; it may have refused the report."""
+    refused = view.children.refusal
+    mine = refused is not None and refused.name == objects.name_of(job)
+    return mine and refusals.end(refused) is not None
 
 
 def _phase(follower: ThenStatus, invalid: str) -> str:
