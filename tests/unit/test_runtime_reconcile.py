@@ -207,6 +207,35 @@ async def test_a_job_that_the_api_server_does_not_take_is_told_so() -> None:
     assert "refuses Job x-preflight-1: tolerations[0].key: a b is no name" in failed["message"]
 
 
+@pytest.mark.parametrize("status", [0, 503])
+async def test_an_end_is_not_told_from_what_was_known_before_an_answer_was_lost(
+    status: int,
+) -> None:
+    """The Job was made, its answer was lost, and the user stopped the job while it was awaited."""
+    bench = Bench()
+    bench.world.submit()
+    bench.see()
+    taking = bench.world.create
+
+    async def create(thing: Object) -> Object:
+        made = await taking(thing)
+        if thing["kind"] == "Job":
+            bench.world.edit(stop=True)
+            bench.see(Kind.DINOJOBS)
+            raise ApiError(status, "", "no answer came")
+        return made
+
+    bench.world.create = create  # type: ignore[method-assign]
+    with pytest.raises(ApiError):
+        await bench.reconciler.reconcile(KEY)
+    assert bench.world.created_jobs == ["x-preflight-1"]
+    assert bench.world.dinojob is not None
+    assert not is_true(bench.world.dinojob, "Failed"), "its Job is there, and not suspended so far"
+    bench.world.create = taking  # type: ignore[method-assign]
+    await bench.work()
+    assert is_true(bench.world.dinojob, "Failed")
+
+
 async def test_it_remembers_its_own_writes_before_their_events_come() -> None:
     bench = Bench()
     bench.world.submit()

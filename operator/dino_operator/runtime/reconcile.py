@@ -75,25 +75,33 @@ class Reconciler:
         return again
 
     async def _pursue(self, key: Key) -> float | None:
-        plan = await self._plan(key)
-        if plan.irrevocable:
-            await self.refresh(key)
-            plan = await self._plan(key, fresh=True)
+        plan = await self._decide(key)
         try:
             await self._carry_out(key, plan)
         except Stranger as stranger:
-            plan = await self._plan(key, (ApiObject(stranger.thing),))
+            plan = await self._decide(key, (ApiObject(stranger.thing),))
             await self._carry_out(key, plan)
         resource = self._cache.resource(key)
         if resource is not None and self._events.late(resource):
             return min(plan.requeue_after or self._settings.recheck, self._settings.recheck)
         return plan.requeue_after
 
+    async def _decide(
+        self, key: Key, strangers: tuple[ApiObject, ...] = (), refusal: Refusal | None = None
+    ) -> Plan:
+        """The plan, made of what is there now where it cannot be taken back. Raises ApiError."""
+        plan = await self._plan(key, strangers, refusal=refusal)
+        if plan.irrevocable:
+            await self.refresh(key)
+            plan = await self._plan(key, strangers, fresh=True, refusal=refusal)
+        return plan
+
     async def _tell(self, key: Key, answer: RequestRefused) -> float | None:
         """Says what was refused, and does nothing else.
 
         Raises RequestRefused where it may be taken later.
-        What is said is of the same plan, made with the refusal known.
+        What is said is of the same plan, made with the refusal known. The answer may have been long
+        in coming, and what was asked for be done all the same.
         """
         judged = refusals.judge(answer.refusal)
         if judged.is_quiet:
@@ -108,7 +116,7 @@ class Reconciler:
         refusal = replace(answer.refusal, heard=heard[words])
         heard[words] += 1
         try:
-            plan = await self._plan(key, refusal=refusal)
+            plan = await self._decide(key, refusal=refusal)
             await self._carry_out(key, _without_changes(plan, self._cache.resource(key), refusal))
         except ApiError as error:
             log.warning("%s: its status is not written: %s", key, error)
