@@ -21,7 +21,7 @@ from dino_operator.runtime.children_reader import ChildrenReader
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.events import EventRecorder
 from dino_operator.runtime.katib import Katib, KatibObjects
-from dino_operator.runtime.keys import KINDS, Key, Kind, named_by, parent_of
+from dino_operator.runtime.keys import KINDS, Key, Kind, named_by
 from dino_operator.runtime.kueue import Kueue
 from dino_operator.runtime.metrics import OperatorMetrics
 from dino_operator.runtime.writes import (
@@ -34,6 +34,8 @@ from dino_operator.runtime.writes import (
 )
 
 log = logging.getLogger(__name__)
+TAKEN_OVER = {Kind.DINOJOBS: "inherited", Kind.DINOAUTOMLS: "engine"}
+"""Fields of a status by which all is taken over from what the spec names."""
 
 
 def utc_now() -> datetime:
@@ -212,18 +214,18 @@ class Reconciler:
     async def _refresh_named(self, key: Key, resource: Object | None) -> None:
         """What the resource names, unless it has ended: then it is as it was.
 
-        A parent that has ended may be gone by now, or another one have its name, as long as nothing
-        was taken over from it.
+        What has ended may be gone by now, or another one have its name, as long as nothing was
+        taken over from it.
         """
         if resource is None or ApiObject(resource).is_finished:
             return
-        awaited = None if "inherited" in resource.get("status", {}) else parent_of(resource)
+        awaited = TAKEN_OVER[key.kind] not in resource.get("status", {})
         named = {each: self._cache.resource(each) for each in named_by(key.kind, resource)}
         await asyncio.gather(
             *(
                 self._refresh_resource(each.kind, thing)
                 for each, thing in named.items()
-                if thing is not None and (each == awaited or not ApiObject(thing).is_finished)
+                if thing is not None and (awaited or not ApiObject(thing).is_finished)
             )
         )
 
