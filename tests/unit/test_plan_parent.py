@@ -197,6 +197,12 @@ def test_a_job_that_was_searched_for_leaves_that_of_its_search() -> None:
     assert taken(base, search.condition("Complete")) == TAKEN
 
 
+def test_of_a_search_that_is_gone_only_the_file_knows_the_structure() -> None:
+    """The experiment of the job lacks what was drawn, such as the number of queries."""
+    base = a_parent(automl="base")
+    assert taken(base) == {key: TAKEN[key] for key in ("model", "numClasses")}
+
+
 def test_data_that_another_trial_checked_is_not_checked_again() -> None:
     job = a_job("x").note(Annotation.DATA_CHECKED_BY, "search-trial-0")
     done = plan(job.obj(), Children(), later(60), SETTINGS)
