@@ -9,6 +9,7 @@ import pytest
 
 from dino_api.failures import by_reason
 from dino_operator.plan.annotations import Annotation
+from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Delete, Event, Patch, Plan
 from dino_operator.plan.observed import active_time
 from dino_operator.plan.observed.job import Job
@@ -450,6 +451,20 @@ CASES = _limits() | _over_suspensions() | _over_evictions()
 @pytest.mark.parametrize("sentence", CASES)
 def test_plan(sentence: str) -> None:
     check(CASES[sentence])
+
+
+def test_a_job_with_nothing_left_has_not_failed_before_its_pod_has_gone() -> None:
+    """Its Job was in a queue and deleted by a suspension; it is resumed with a lower deadline."""
+    job = a_job().policy(activeDeadlineSeconds=30).status({**STOPPING, "activeSeconds": 60})
+    pod = a_pod(a_child(a_job())).running().deleting()
+    waits = plan(job.obj(), around(pods=[pod.obj()]), later(70), SETTINGS)
+    assert waits.status is not None
+    assert waits.status["phase"] == "Pending"
+    assert "pod x-train-1-aaaaa of an earlier Job has not ended yet" in str(waits.status)
+    assert not waits.creates
+    gone = plan(job.obj(), around(), later(70), SETTINGS)
+    assert gone.status is not None
+    assert gone.status["failure"]["reason"] == "DeadlineExceeded"
 
 
 def test_a_run_that_nobody_saw_end_is_counted_without_the_wait_after_it() -> None:
