@@ -261,9 +261,7 @@ def _over_suspensions() -> dict[str, PlanCase]:
         ),
         "a job with nothing left fails instead of being resumed": PlanCase(
             a_job().policy(activeDeadlineSeconds=60).status({**told_held, "activeSeconds": 60}),
-            _nothing_left(
-                used, nothing_left, (Event("Resumed", "the job goes on", "1"),), Suspended=900
-            ),
+            _nothing_left(used, nothing_left, Suspended=900),
             jobs=[stopped],
             now=900,
         ),
@@ -438,11 +436,11 @@ def _never_noticed(resumed: ChildBuilder) -> ChildBuilder:
     return child
 
 
-def _nothing_left(said: str, failed: Any, events: tuple[Event, ...] = (), **when: float) -> Plan:
+def _nothing_left(said: str, failed: Any, **when: float) -> Plan:
     plan = ended("DeadlineExceeded", said, failed, 900, activeSeconds=60)
     assert plan.status is not None
     status = changed_at(plan.status, Failed=900, **when)
-    return replace(plan, status=status, events=plan.events + events)
+    return replace(plan, status=status)
 
 
 CASES = _limits() | _over_suspensions() | _over_evictions()

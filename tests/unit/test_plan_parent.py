@@ -87,6 +87,9 @@ def _waits() -> dict[str, PlanCase]:
             an_heir().suspended(), Plan(status=held, events=(Event("Suspended", HOLD, "1"),))
         ),
         "it fails with its parent": PlanCase(an_heir(), _fails(bad), others=[failed]),
+        "also suspended, which it does not go on from": PlanCase(
+            an_heir().suspended().status(held), _fails(bad), others=[failed]
+        ),
         "it fails where its parent left no checkpoint": PlanCase(
             an_heir(), _fails(lost), others=[a_parent(checkpoint=None)]
         ),
