@@ -111,7 +111,7 @@ def going(view: SearchView, step: Step, trials: Sequence[Trial]) -> State:
     """The state of a search that goes on, worst first."""
     if view.wants_suspend:
         return holding(_stopping(view, step.waiting))
-    if view.obstacle:
+    if view.obstacle and not trials:
         return waiting(ConditionReason.WAITING_FOR_CHILD, view.obstacle)
     if view.refused and not trials:
         return waiting(view.refused.reason, view.refused.message)
@@ -122,10 +122,13 @@ def going(view: SearchView, step: Step, trials: Sequence[Trial]) -> State:
     ended = sum(not each.is_live for each in trials)
     message = f"{ended} of {ends.planned(view)} trials have ended"
     reason = view.refused.reason if view.refused else ""
+    if view.obstacle:
+        reason = ConditionReason.WAITING_FOR_CHILD
+    wait = view.obstacle or step.waiting
     if running:
-        message = "; ".join(filter(None, [message, f"{_names(running)} run", step.waiting]))
+        message = "; ".join(filter(None, [message, f"{_names(running)} run", wait]))
         return State(Phase.RUNNING, Condition(True, reason or ConditionReason.SEARCHING, message))
-    message = "; ".join(filter(None, [message, step.waiting or _of_trials(view)]))
+    message = "; ".join(filter(None, [message, wait or _of_trials(view)]))
     waits = Condition(False, reason or ConditionReason.WAITING_FOR_TRIALS, message)
     return State(Phase.RUNNING, waits)
 
