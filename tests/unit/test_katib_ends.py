@@ -173,6 +173,39 @@ def test_and_has_ended_once_no_job_of_it_runs() -> None:
 
 
 @pytest.mark.usefixtures("goal")
+def test_an_experiment_that_stays_though_it_is_deleted_does_not_keep_the_search_from_ending() -> (
+    None
+):
+    """Katib's controller, which alone lets it go and ends its Jobs with it, is gone."""
+    resource = written(("a", "Succeeded"), ("b", "Running"))
+    present = an_experiment()
+    present["metadata"]["deletionTimestamp"] = at(50)
+    trial, job, pod = running("b")
+    left = step((trial, job, pod), resource=resource, experiment=present)
+    assert not left.ended
+    (patch,) = left.patches
+    assert patch.body["spec"] == {"activeDeadlineSeconds": 1}
+    job["metadata"]["annotations"] = patch.body["metadata"]["annotations"]
+    job["status"]["conditions"] = [failed("DeadlineExceeded")]
+    pod["status"]["phase"] = "Failed"
+    over = step((trial, job, pod), resource=resource, experiment=present)
+    assert (over.ended, over.failure, over.patches) == (True, None, ())
+    assert [each.state for each in over.trials] == ["Succeeded", "Stopped"]
+
+
+@pytest.mark.usefixtures("goal")
+def test_katib_is_not_waited_for_for_ever_once_all_its_trials_have_ended() -> None:
+    """It would say so itself; its controller is gone."""
+    status = {"observation": observed("0.4"), "completionTime": at(80)}
+    done = [a_trial(letter, "Succeeded", **status) for letter in "abcd"]
+    pairs = [(trial, a_job(trial, complete())) for trial in done]
+    resource = written(*((letter, "Succeeded") for letter in "abcd"))
+    assert step(*pairs, resource=resource, now=later(200)).deletes == ()
+    late = step(*pairs, resource=resource, now=later(80 + hangs.PATIENCE))
+    assert [each.kind for each in late.deletes] == ["experiments"]
+
+
+@pytest.mark.usefixtures("goal")
 def test_an_experiment_is_not_made_for_a_search_that_has_ended() -> None:
     told = step(resource=a_search(), experiment=None)
     assert (told.creates, told.ended) == ((), True)
