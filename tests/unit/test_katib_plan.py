@@ -98,6 +98,14 @@ def test_the_experiment_is_made_once_the_data_is_good() -> None:
     assert (story.status["engine"], story.status["experiment"]) == ("Katib", NAME)
 
 
+def test_what_katib_cannot_run_is_refused_before_anything_is_made() -> None:
+    story = Story(maxTrials=1, parallelTrials=1)
+    story.children["dinojobs"] = ()
+    assert story.plan().creates == ()
+    assert story.reason("Failed") == "InvalidSpec"
+    assert "Katib cannot run this search: maxTrials 1 leaves" in story.status["failure"]["message"]
+
+
 def test_the_best_is_that_of_baseline_and_trials() -> None:
     for value, best in (("0.6", f"{NAME}-a"), ("0.2", "tune-trial-0")):
         story = Story(maxTrials=2)

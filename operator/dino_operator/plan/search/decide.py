@@ -157,6 +157,9 @@ def _plan(view: SearchView) -> Plan:
     chosen, engine = choice.choose(view)
     if not chosen:
         return _wait(view, engine, engine.reason)
+    if unable := choice.refusal(view, chosen):
+        cause = failure.cause(FailureReason.INVALID_SPEC, unable)
+        return _invalid(view.resource, view.children, view.now, cause)
     fields: Object = {
         "engine": chosen,
         "known": known or None,
