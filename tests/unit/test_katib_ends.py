@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dino_api.names import FailureReason
+from dino_api.resources.dinoautoml import MOST_TRIALS
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.observed import failure
-from dino_operator.plan.search import ends
+from dino_operator.plan.search import ends, status
 from dino_operator.plan.search.after import completion
 from dino_operator.plan.search.engines.katib import hangs
 from tests.builders import at, later
@@ -218,6 +221,27 @@ def test_more_trials_than_asked_for_are_all_written_down() -> None:
     told = step((bad,), *((each,) for each in trials), experiment=ended("Succeeded"))
     assert [each.number for each in told.trials] == [1, 2, 3, 4, 5]
     assert told.failure is None
+
+
+@pytest.mark.usefixtures("goal")
+def test_more_trials_than_a_history_has_room_for_do_not_keep_the_search_from_ending() -> None:
+    """Its status could not be written any more."""
+    numbers = range(1, MOST_TRIALS + 1)
+    trios = [
+        (a_trial(f"{number}", "Succeeded", born=number, observation=observed("0.4")),)
+        for number in numbers
+    ]
+    rows = [(f"{number}", "Succeeded") for number in numbers[:-1]]
+    resource = written(*rows, maxTrials=MOST_TRIALS)
+    over = step(*trios, resource=resource, experiment=ended("Succeeded"))
+    assert len(over.trials) == MOST_TRIALS
+    view = a_view(resource)
+    first = replace(over.trials[0], number=0)
+    facts = status.of_trials(view, (first, *over.trials))
+    assert len(facts["history"]) == MOST_TRIALS
+    assert facts["trials"]["total"] == MOST_TRIALS + 1
+    before = step(*trios, running("z"), resource=resource, now=later(60 + MOST_TRIALS))
+    assert [each.kind for each in before.deletes] == ["experiments"], "all that fits is written"
 
 
 def test_a_hang_that_cannot_be_mended_ends_it_once_all_is_written_down() -> None:

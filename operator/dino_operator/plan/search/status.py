@@ -9,7 +9,7 @@ from datetime import datetime
 
 from dino_api.names import ConditionReason, ConditionType, EventReason, Label, Phase
 from dino_api.problem import sentence
-from dino_api.resources.dinoautoml import TrialCounts
+from dino_api.resources.dinoautoml import MOST_TRIALS, TrialCounts
 from dino_operator.plan.model import Condition, Event, Object, Plan
 from dino_operator.plan.observed.pod import Pod
 from dino_operator.plan.observed.resource import DinoAutoML
@@ -163,14 +163,18 @@ def _of_trials(view: SearchView) -> str:
 
 
 def of_trials(view: SearchView, trials: Sequence[Trial]) -> Object:
-    """The fields of the status that trials decide."""
+    """The fields of the status that trials decide.
+
+    Katib makes one more for each that ended without a metric: those beyond what a history may have
+    are counted, and may win.
+    """
     most = max(1, view.search.max_trials)
     points = min(LONGEST_CURVE, max(SHORTEST_CURVE, POINTS // most))
     text = min(LONGEST_TEXT, TEXT // most)
     started = [each.started for each in trials if each.started]
     return {
         "trials": _counts(view, trials) if trials else None,
-        "history": [to_status(each, points, text) for each in trials] or None,
+        "history": [to_status(each, points, text) for each in trials[:MOST_TRIALS]] or None,
         "best": best.best(view, trials),
         "startTime": view.status.start_time or min(started, default=None),
         "dataset": view.status.dataset.raw or _dataset(view),
