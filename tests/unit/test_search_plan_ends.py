@@ -317,6 +317,17 @@ def test_a_report_that_is_held_back_is_looked_at_again() -> None:
     assert "no report was written (someone else has suspended" in world.says("Complete")[2]
 
 
+def test_a_report_is_written_while_the_search_is_suspended() -> None:
+    world = searched()
+    labels = world.jobs["x-report-1"]["spec"]["template"]["metadata"]["labels"]
+    pod = {"metadata": {"name": "x-report-1-abcde", "labels": labels}}
+    world.pods.append({**pod, "status": {"phase": "Running"}})
+    world.edit(suspend=True)
+    world.settle()
+    assert world.says("Suspended")[0] == "True", "it saves no checkpoint, and does not stop"
+    assert "x-report-1" not in world.says("Running")[2]
+
+
 def test_a_report_that_is_refused_fails_no_job_on_the_winner() -> None:
     world = searched(then=[{"action": "train"}])
     world.jobs.clear()

@@ -147,8 +147,9 @@ def _was_resumed(view: JobView) -> bool:
 def _with_pods(view: JobView, job: Job, pods: list[Pod]) -> Plan:
     """What is said of the newest live pod, or of several: they run once all do."""
     late = [pod for pod in pods if not pod.is_running]
-    if any(pod.is_being_deleted for pod in late):
-        return _leaving(view, job, pods[0])
+    going = next((pod for pod in late if pod.is_being_deleted), None)
+    if going is not None:
+        return _leaving(view, job, pods, going)
     kept = next((pod for pod in pods if containers.outlives(pod)), None)
     if kept is not None:
         return _kept(view, job, kept)
@@ -228,13 +229,13 @@ def _kept(view: JobView, job: Job, pod: Pod) -> Plan:
     return say(view, job, conditions.waiting(ConditionReason.SIDECAR_RUNS, message, Phase.RUNNING))
 
 
-def _leaving(view: JobView, job: Job, pod: Pod) -> Plan:
+def _leaving(view: JobView, job: Job, pods: list[Pod], going: Pod) -> Plan:
     """A pod goes, and where there are several all stop with it. The first one may still report."""
-    name = pod.name
     if view.checks_data:
         return say(view, job, preflight.is_checked(view))
-    state = conditions.waiting(ConditionReason.QUEUED, sentences.leaves(view.resource, name))
-    return say(view, job, state, reporter=name)
+    message = sentences.leaves(view.resource, going.name, several=view.nodes > 1)
+    state = conditions.waiting(ConditionReason.QUEUED, message)
+    return say(view, job, state, reporter=pods[0].name)
 
 
 def _unschedulable(view: JobView, job: Job, pod: Pod) -> Plan:

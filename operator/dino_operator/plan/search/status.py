@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from dino_api.names import ConditionReason, ConditionType, EventReason, Label, Phase
+from dino_api.names import ConditionReason, ConditionType, EventReason, Label, Phase, Stage
 from dino_api.problem import sentence
 from dino_api.resources.dinoautoml import MOST_TRIALS, TrialCounts
 from dino_operator.plan.model import Condition, Event, Object, Plan
@@ -242,5 +242,6 @@ def still_running(view: SearchView) -> list[str]:
 
 
 def _trains(pod: Pod) -> bool:
-    """Whether a pod may hold a GPU. Katib's that draws has the search's label, and goes on."""
-    return pod.is_live and bool(pod.label(Label.ACTION))
+    """Whether a pod may hold a GPU. Katib's that draws has the search's label, and goes on; so does
+    that of the report."""
+    return pod.is_live and pod.label(Label.ACTION) not in ("", Stage.REPORT)
