@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from datetime import datetime
@@ -465,6 +466,26 @@ def test_and_what_runs_on_it_is_held_with_it() -> None:
     world.fail("x-then-1")
     world.settle()
     assert "; x-then-1 failed; nothing more" in world.says("Complete")[2]
+
+
+def test_a_copy_of_a_trial_under_another_name_is_none() -> None:
+    """kubectl get -o yaml has its labels and its owner, too."""
+    world = SearchWorld(maxTrials=3)
+    world.baseline(0.5)
+    mine = copy.deepcopy(world.job(1))
+    mine["metadata"] |= {"name": "mine", "uid": "uid-mine"}
+    world.dinojobs["mine"] = mine
+    world.run("mine", 0.9)
+    world.complete("mine", 0.9)
+    for number in (1, 2):
+        world.run(f"x-trial-{number}", 0.2)
+        world.complete(f"x-trial-{number}", 0.6)
+    world.settle()
+    assert world.automl["status"]["best"]["mAP50"] == 0.6
+    world.report()
+    world.settle()
+    mine["status"]["conditions"] = []
+    assert world.plan().is_empty, "nor is it stopped after the end"
 
 
 def test_what_runs_under_our_name_after_the_end_is_stopped() -> None:

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from dino_api import metric
-from dino_api import names as api
 from dino_api.names import ConditionType, EventReason, Phase
 from dino_operator.plan.model import Event, Object, Patch, Plan
 from dino_operator.plan.observed.children import Children
@@ -24,7 +23,7 @@ from dino_operator.plan.search.after.followers import FollowerProgress
 from dino_operator.plan.search.after.report import Report
 from dino_operator.plan.search.engines.katib import engine as katib
 from dino_operator.plan.search.engines.katib import katib_trials
-from dino_operator.plan.search.search_view import SearchView
+from dino_operator.plan.search.search_view import SearchView, number_of
 from dino_operator.plan.search.status import SearchState
 from dino_operator.plan.search.trials import dinojobs
 
@@ -64,7 +63,7 @@ def _trials(resource: DinoAutoML, children: Children) -> list[DinoJob]:
 
 
 def _is_trial_of(resource: DinoAutoML, job: DinoJob) -> bool:
-    return job.controller_uid == resource.uid and api.Label.TRIAL.value in job.labels
+    return job.controller_uid == resource.uid and number_of(resource.name, job) is not None
 
 
 def the_search(view: SearchView) -> Plan:
@@ -99,7 +98,7 @@ def _following(view: SearchView) -> Plan:
 
 def _follow(view: SearchView, outcome: str, written: Report, following: FollowerProgress) -> Plan:
     """Jobs on the winner run, one at a time; they are held with the search."""
-    jobs = [each for each in view.own_dinojobs if api.Label.TRIAL.value not in each.labels]
+    jobs = followers.made(view.resource, view.children)
     now = next(each.name for each in following.then if each.phase not in followers.ENDED)
     state = _ending(view, outcome, f"{now} runs on the winner")
     plan = _tell(view, state, artifacts=list(written.artifacts) or None, then=following.rows)

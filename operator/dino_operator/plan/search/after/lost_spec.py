@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from dino_api.names import ConditionType, Label, Phase
+from dino_api.names import ConditionType, Phase
 from dino_operator.plan.model import Object, Plan
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.failure import Cause
@@ -28,7 +28,7 @@ from dino_operator.plan.search.trials import dinojobs
 def plan(search: DinoAutoML, children: Children, now: datetime, cause: Cause) -> Plan:
     """What is left to do. cause: why the spec is not understood."""
     written = report.made(search, children, now) or Report(ended=True)
-    jobs = [each for each in children.dinojobs if _is_on_the_winner(search, each)]
+    jobs = followers.made(search, children)
     rows = _rows(search, jobs)
     busy = [each for each in jobs if not each.is_finished]
     if busy or not written.ended:
@@ -43,10 +43,6 @@ def plan(search: DinoAutoML, children: Children, now: datetime, cause: Cause) ->
     planned = status.write(search, _with_known(search, state), now, kept, written.again)
     held = dinojobs.holds(search.wants_suspend, jobs)
     return replace(planned, patches=(*completion.late_stops(search, children), *held))
-
-
-def _is_on_the_winner(search: DinoAutoML, job: DinoJob) -> bool:
-    return job.controller_uid == search.uid and Label.TRIAL.value not in job.labels
 
 
 def _rows(search: DinoAutoML, jobs: Sequence[DinoJob]) -> list[Object]:
