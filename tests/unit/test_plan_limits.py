@@ -451,6 +451,17 @@ def test_plan(sentence: str) -> None:
     check(CASES[sentence])
 
 
+def test_a_deadline_that_a_policy_sets_each_time_hides_nothing_of_the_pod() -> None:
+    """It is taken away, as the job has none; and the status goes on, whoever wins."""
+    child = a_child(a_job()).spec(activeDeadlineSeconds=86400)
+    pod = a_pod(child).running()
+    seen = plan(a_job().obj(), around([child.obj()], [pod.obj()]), later(60), SETTINGS)
+    assert [each.body for each in seen.patches] == [{"spec": {"activeDeadlineSeconds": None}}]
+    assert seen.status is not None
+    assert seen.status["phase"] == "Running"
+    assert seen.status["reporter"] == "x-train-1-aaaaa"
+
+
 def test_a_job_with_nothing_left_has_not_failed_before_its_pod_has_gone() -> None:
     """Its Job was in a queue and deleted by a suspension; it is resumed with a lower deadline."""
     job = a_job().policy(activeDeadlineSeconds=30).status({**STOPPING, "activeSeconds": 60})

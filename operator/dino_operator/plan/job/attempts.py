@@ -37,11 +37,12 @@ def plan(view: JobView, job: Job) -> Plan:
     if held is not None:
         return held
     patches = deadline.patches(view, job)
-    if patches:
+    set_by_others = view.deadline is None and job.deadline is not None
+    if patches and not set_by_others:
         return Plan(patches=patches, requeue_after=1)
-    if not mine:
-        return _without_pod(view, job)
-    return _with_pods(view, job, by_index(mine))
+    planned = _with_pods(view, job, by_index(mine)) if mine else _without_pod(view, job)
+    # A policy of the cluster may set it anew, each time that it is taken away.
+    return replace(planned, patches=(*patches, *planned.patches))
 
 
 def first_words(view: JobView) -> State:
