@@ -334,9 +334,7 @@ def test_a_report_that_is_refused_fails_no_job_on_the_winner() -> None:
     world.jobs.clear()
     world.seen = resource, children = world.look()
     refusal = Refusal("create", "ConfigMap", "x-report-12345678", 422, "Invalid", "Too long")
-    planned = decide.plan(
-        resource, replace(children, refusal=refusal), world.now, world.settings
-    )
+    planned = decide.plan(resource, replace(children, refusal=refusal), world.now, world.settings)
     world.carry_out(replace(planned, creates=()))
     assert [each["phase"] for each in world.automl["status"]["then"]] == ["Pending"]
     world.settle()
