@@ -247,7 +247,7 @@ MUTANTS = (
     Mutant(
         "the end of a parent is told from the cache",
         "runtime/reconcile.py",
-        "if thing is not None and (each == awaited or not ApiObject(thing).is_finished)\n",
+        "if thing is not None and (awaited or not ApiObject(thing).is_finished)\n",
         "if thing is not None and not ApiObject(thing).is_finished\n",
         "test_exhaustive_model.py",
     ),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dino_api.names import FailureReason
+from dino_api.resources.dinoautoml import MOST_TRIALS
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.observed import failure
-from dino_operator.plan.search import ends
+from dino_operator.plan.search import ends, status
 from dino_operator.plan.search.after import completion
 from dino_operator.plan.search.engines.katib import hangs
 from tests.builders import at, later
@@ -173,6 +176,39 @@ def test_and_has_ended_once_no_job_of_it_runs() -> None:
 
 
 @pytest.mark.usefixtures("goal")
+def test_an_experiment_that_stays_though_it_is_deleted_does_not_keep_the_search_from_ending() -> (
+    None
+):
+    """Katib's controller, which alone lets it go and ends its Jobs with it, is gone."""
+    resource = written(("a", "Succeeded"), ("b", "Running"))
+    present = an_experiment()
+    present["metadata"]["deletionTimestamp"] = at(50)
+    trial, job, pod = running("b")
+    left = step((trial, job, pod), resource=resource, experiment=present)
+    assert not left.ended
+    (patch,) = left.patches
+    assert patch.body["spec"] == {"activeDeadlineSeconds": 1}
+    job["metadata"]["annotations"] = patch.body["metadata"]["annotations"]
+    job["status"]["conditions"] = [failed("DeadlineExceeded")]
+    pod["status"]["phase"] = "Failed"
+    over = step((trial, job, pod), resource=resource, experiment=present)
+    assert (over.ended, over.failure, over.patches) == (True, None, ())
+    assert [each.state for each in over.trials] == ["Succeeded", "Stopped"]
+
+
+@pytest.mark.usefixtures("goal")
+def test_katib_is_not_waited_for_for_ever_once_all_its_trials_have_ended() -> None:
+    """It would say so itself; its controller is gone."""
+    status = {"observation": observed("0.4"), "completionTime": at(80)}
+    done = [a_trial(letter, "Succeeded", **status) for letter in "abcd"]
+    pairs = [(trial, a_job(trial, complete())) for trial in done]
+    resource = written(*((letter, "Succeeded") for letter in "abcd"))
+    assert step(*pairs, resource=resource, now=later(200)).deletes == ()
+    late = step(*pairs, resource=resource, now=later(80 + hangs.PATIENCE))
+    assert [each.kind for each in late.deletes] == ["experiments"]
+
+
+@pytest.mark.usefixtures("goal")
 def test_an_experiment_is_not_made_for_a_search_that_has_ended() -> None:
     told = step(resource=a_search(), experiment=None)
     assert (told.creates, told.ended) == ((), True)
@@ -185,6 +221,27 @@ def test_more_trials_than_asked_for_are_all_written_down() -> None:
     told = step((bad,), *((each,) for each in trials), experiment=ended("Succeeded"))
     assert [each.number for each in told.trials] == [1, 2, 3, 4, 5]
     assert told.failure is None
+
+
+@pytest.mark.usefixtures("goal")
+def test_more_trials_than_a_history_has_room_for_do_not_keep_the_search_from_ending() -> None:
+    """Its status could not be written any more."""
+    numbers = range(1, MOST_TRIALS + 1)
+    trios = [
+        (a_trial(f"{number}", "Succeeded", born=number, observation=observed("0.4")),)
+        for number in numbers
+    ]
+    rows = [(f"{number}", "Succeeded") for number in numbers[:-1]]
+    resource = written(*rows, maxTrials=MOST_TRIALS)
+    over = step(*trios, resource=resource, experiment=ended("Succeeded"))
+    assert len(over.trials) == MOST_TRIALS
+    view = a_view(resource)
+    first = replace(over.trials[0], number=0)
+    facts = status.of_trials(view, (first, *over.trials))
+    assert len(facts["history"]) == MOST_TRIALS
+    assert facts["trials"]["total"] == MOST_TRIALS + 1
+    before = step(*trios, running("z"), resource=resource, now=later(60 + MOST_TRIALS))
+    assert [each.kind for each in before.deletes] == ["experiments"], "all that fits is written"
 
 
 def test_a_hang_that_cannot_be_mended_ends_it_once_all_is_written_down() -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+
+import pytest
 
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Condition, Plan
+from dino_operator.plan.observed.children import Refusal
 from dino_operator.plan.search import decide
 from dino_operator.plan.search.trials import dinojobs
 from tests.builders import Object, around, at, later
 from tests.unit.katib_cases import (
+    MESSAGE,
     NAME,
     SETTINGS,
     a_job,
@@ -20,6 +25,7 @@ from tests.unit.katib_cases import (
     an_experiment,
     complete,
     ended,
+    exited,
     failed,
     observed,
     running,
@@ -90,6 +96,14 @@ def test_the_experiment_is_made_once_the_data_is_good() -> None:
     told = story.plan(dinojobs=(a_baseline(None),))
     assert [each["kind"] for each in told.creates][-1] == "Experiment"
     assert (story.status["engine"], story.status["experiment"]) == ("Katib", NAME)
+
+
+def test_what_katib_cannot_run_is_refused_before_anything_is_made() -> None:
+    story = Story(maxTrials=1, parallelTrials=1)
+    story.children["dinojobs"] = ()
+    assert story.plan().creates == ()
+    assert story.reason("Failed") == "InvalidSpec"
+    assert "Katib cannot run this search: maxTrials 1 leaves" in story.status["failure"]["message"]
 
 
 def test_the_best_is_that_of_baseline_and_trials() -> None:
@@ -201,6 +215,53 @@ def test_a_missing_collector_is_the_end() -> None:
     assert story.status["failure"]["reason"] == "KatibFailed"
     assert "kubectl label namespace team" in story.status["failure"]["remedy"]
     assert story.status["best"]["trial"] == "tune-trial-0", "the baseline's result stays"
+    assert [each["state"] for each in story.status["history"]] == ["Succeeded", "Stopped"]
+    assert (story.status["trials"]["running"], story.status["trials"]["display"]) == (0, "2/5")
+
+
+def test_a_trial_that_katib_has_never_ended_may_win() -> None:
+    """It trained to its end, and no metric of it reached Katib."""
+    story = Story()
+    story.begin()
+    trial = a_trial("a", "Running")
+    job = a_job(trial, complete())
+    words = exited(0, "Completed", json.dumps(MESSAGE))
+    pod = a_pod(job, "Succeeded", terminated=words)
+    story.now = later(2000)
+    story.plan(katib_trials=(trial,), jobs=(job,), pods=(pod,))
+    assert story.status["failure"]["reason"] == "KatibFailed"
+    assert story.status["history"][1]["state"] == "Stopped"
+    best = story.status["best"]
+    assert (best["trial"], best["mAP50"]) == (f"{NAME}-a", 0.61)
+
+
+@pytest.mark.parametrize("status, lasts", [(503, False), (403, True)])
+def test_the_search_is_not_over_before_its_experiment_was_told_to_go(
+    status: int, lasts: bool
+) -> None:
+    story = Story()
+    story.begin()
+    trial = a_trial("a", "Running")
+    job = a_job(trial)
+    bare = {"katib_trials": (trial,), "jobs": (job,), "pods": (a_pod(job, collector=False),)}
+    refused = Refusal("delete", "Experiment", NAME, status, "", "not now")
+    story.plan(**bare, refusal=refused)
+    assert not {"completionTime", "failure"} & story.status.keys()
+    assert story.reason("Running") == ("PolicyDenied" if lasts else "APIServerUnavailable")
+    told = story.plan(refusal=None)
+    assert [each.kind for each in told.deletes] == ["experiments"]
+    assert "completionTime" in story.status
+
+
+@pytest.mark.parametrize("status, over", [(503, False), (403, True)])
+def test_a_time_to_live_is_waited_for_as_long_as_it_may_be_taken(status: int, over: bool) -> None:
+    story = Story(maxTrials=2, template={"runPolicy": {"ttlSecondsAfterFinished": 60}})
+    story.begin()
+    trial, job = succeeded("a", "0.6")
+    refused = Refusal("patch", "Job", f"{NAME}-a", status, "", "not now")
+    over_there = {"katib_trials": (trial,), "jobs": (job,), "experiment": ended("Succeeded")}
+    story.plan(**over_there, refusal=refused)
+    assert ("completionTime" in story.status) == over
 
 
 def test_the_end_is_told_of_what_is_read_and_a_job_that_comes_later_is_stopped() -> None:

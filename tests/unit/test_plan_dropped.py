@@ -316,6 +316,9 @@ def test_nothing_is_made_of_a_search_whose_key_was_dropped(
     assert (failure["reason"], said in failure["message"]) == ("InvalidSpec", True)
     assert failure["remedy"] == f"Delete the DinoAutoML, {HOW}"
     trial = a_job("x-trial-0").obj()
+    namesakes = decide.plan(resource, around(dinojobs=(trial,)), NOON, SETTINGS)
+    assert failure_of(namesakes) == failure, "of a search that was deleted before"
+    trial["metadata"]["ownerReferences"] = [{"uid": "uid-x", "controller": True}]
     begun = decide.plan(resource, around(dinojobs=(trial,)), NOON, SETTINGS)
     assert begun.status is None or failure_of(begun) == {}
 

@@ -9,6 +9,7 @@ import pytest
 
 from dino_api.failures import by_reason
 from dino_operator.plan.annotations import Annotation
+from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Delete, Event, Patch, Plan
 from dino_operator.plan.observed import active_time
 from dino_operator.plan.observed.job import Job
@@ -260,9 +261,7 @@ def _over_suspensions() -> dict[str, PlanCase]:
         ),
         "a job with nothing left fails instead of being resumed": PlanCase(
             a_job().policy(activeDeadlineSeconds=60).status({**told_held, "activeSeconds": 60}),
-            _nothing_left(
-                used, nothing_left, (Event("Resumed", "the job goes on", "1"),), Suspended=900
-            ),
+            _nothing_left(used, nothing_left, Suspended=900),
             jobs=[stopped],
             now=900,
         ),
@@ -437,11 +436,11 @@ def _never_noticed(resumed: ChildBuilder) -> ChildBuilder:
     return child
 
 
-def _nothing_left(said: str, failed: Any, events: tuple[Event, ...] = (), **when: float) -> Plan:
+def _nothing_left(said: str, failed: Any, **when: float) -> Plan:
     plan = ended("DeadlineExceeded", said, failed, 900, activeSeconds=60)
     assert plan.status is not None
     status = changed_at(plan.status, Failed=900, **when)
-    return replace(plan, status=status, events=plan.events + events)
+    return replace(plan, status=status)
 
 
 CASES = _limits() | _over_suspensions() | _over_evictions()
@@ -450,6 +449,31 @@ CASES = _limits() | _over_suspensions() | _over_evictions()
 @pytest.mark.parametrize("sentence", CASES)
 def test_plan(sentence: str) -> None:
     check(CASES[sentence])
+
+
+def test_a_deadline_that_a_policy_sets_each_time_hides_nothing_of_the_pod() -> None:
+    """It is taken away, as the job has none; and the status goes on, whoever wins."""
+    child = a_child(a_job()).spec(activeDeadlineSeconds=86400)
+    pod = a_pod(child).running()
+    seen = plan(a_job().obj(), around([child.obj()], [pod.obj()]), later(60), SETTINGS)
+    assert [each.body for each in seen.patches] == [{"spec": {"activeDeadlineSeconds": None}}]
+    assert seen.status is not None
+    assert seen.status["phase"] == "Running"
+    assert seen.status["reporter"] == "x-train-1-aaaaa"
+
+
+def test_a_job_with_nothing_left_has_not_failed_before_its_pod_has_gone() -> None:
+    """Its Job was in a queue and deleted by a suspension; it is resumed with a lower deadline."""
+    job = a_job().policy(activeDeadlineSeconds=30).status({**STOPPING, "activeSeconds": 60})
+    pod = a_pod(a_child(a_job())).running().deleting()
+    waits = plan(job.obj(), around(pods=[pod.obj()]), later(70), SETTINGS)
+    assert waits.status is not None
+    assert waits.status["phase"] == "Pending"
+    assert "pod x-train-1-aaaaa of an earlier Job has not ended yet" in str(waits.status)
+    assert not waits.creates
+    gone = plan(job.obj(), around(), later(70), SETTINGS)
+    assert gone.status is not None
+    assert gone.status["failure"]["reason"] == "DeadlineExceeded"
 
 
 def test_a_run_that_nobody_saw_end_is_counted_without_the_wait_after_it() -> None:

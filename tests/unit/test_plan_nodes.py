@@ -41,7 +41,7 @@ def _cases() -> dict[str, PlanCase]:
     message = "0/1 nodes are available: 1 Insufficient cpu. preemption: no."
     short = "0/1 nodes have what the pod needs: Insufficient cpu. Remedy: wait for CPUs to come "
     short += "free, or ask for less by spec.resources.cpu."
-    leaving = "pod x-train-1-0-aaaaa was asked to go; it saves a checkpoint and another follows"
+    leaving = "pod x-train-1-1-aaaaa was asked to go; all stop with it, and others follow"
     return {
         "one running pod waits for the other": PlanCase(
             a_pair().status(_zero(WAITS)),

@@ -87,6 +87,9 @@ def _waits() -> dict[str, PlanCase]:
             an_heir().suspended(), Plan(status=held, events=(Event("Suspended", HOLD, "1"),))
         ),
         "it fails with its parent": PlanCase(an_heir(), _fails(bad), others=[failed]),
+        "also suspended, which it does not go on from": PlanCase(
+            an_heir().suspended().status(held), _fails(bad), others=[failed]
+        ),
         "it fails where its parent left no checkpoint": PlanCase(
             an_heir(), _fails(lost), others=[a_parent(checkpoint=None)]
         ),
@@ -195,6 +198,12 @@ def test_a_job_that_was_searched_for_leaves_that_of_its_search() -> None:
     base = a_parent(automl="base")
     base.thing["spec"]["experiment"] = {}
     assert taken(base, search.condition("Complete")) == TAKEN
+
+
+def test_of_a_search_that_is_gone_only_the_file_knows_the_structure() -> None:
+    """The experiment of the job lacks what was drawn, such as the number of queries."""
+    base = a_parent(automl="base")
+    assert taken(base) == {key: TAKEN[key] for key in ("model", "numClasses")}
 
 
 def test_data_that_another_trial_checked_is_not_checked_again() -> None:

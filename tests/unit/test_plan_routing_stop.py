@@ -53,6 +53,16 @@ def _stops() -> dict[str, PlanCase]:
             succeeds(),
             automls=[an_end("Complete", "Completed", "best mAP50 0.7000")],
         ),
+        "so has one that only writes its report": PlanCase(
+            a_searched().policy(stop=True).status(running(completionTime=at(50))),
+            Plan(),
+            automls=[a_running().told("Running", completionTime=at(50))],
+        ),
+        "which goes on where it was held by then": PlanCase(
+            a_searched().policy(stop=True).status(running(completionTime=at(50))),
+            Plan(patches=(hold(False),)),
+            automls=[a_running().told("Running", completionTime=at(50)).spec(suspend=True)],
+        ),
         "none is made for a job that was stopped before": PlanCase(
             a_searched().policy(stop=True), _never(late)
         ),

@@ -15,6 +15,8 @@ from dino_operator.runtime.metrics import OperatorMetrics
 from dino_operator.runtime.reconcile import Reconciler
 from tests.builders import a_child, a_job, a_preflight
 from tests.unit.plan_world import Countdown, Crash, World
+from tests.unit.search_builders import a_search
+from tests.unit.test_plan_parent import a_parent, an_heir
 
 KEY = Key(Kind.DINOJOBS, "team", "x")
 BUDGET = 10
@@ -205,6 +207,74 @@ async def test_a_job_that_the_api_server_does_not_take_is_told_so() -> None:
     failed = bench.world.dinojob["status"]["failure"]
     assert failed["reason"] == "InvalidSpec"
     assert "refuses Job x-preflight-1: tolerations[0].key: a b is no name" in failed["message"]
+
+
+@pytest.mark.parametrize("status", [0, 503])
+async def test_an_end_is_not_told_from_what_was_known_before_an_answer_was_lost(
+    status: int,
+) -> None:
+    """The Job was made, its answer was lost, and the user stopped the job while it was awaited."""
+    bench = Bench()
+    bench.world.submit()
+    bench.see()
+    taking = bench.world.create
+
+    async def create(thing: Object) -> Object:
+        made = await taking(thing)
+        if thing["kind"] == "Job":
+            bench.world.edit(stop=True)
+            bench.see(Kind.DINOJOBS)
+            raise ApiError(status, "", "no answer came")
+        return made
+
+    bench.world.create = create  # type: ignore[method-assign]
+    with pytest.raises(ApiError):
+        await bench.reconciler.reconcile(KEY)
+    assert bench.world.created_jobs == ["x-preflight-1"]
+    assert bench.world.dinojob is not None
+    assert not is_true(bench.world.dinojob, "Failed"), "its Job is there, and not suspended so far"
+    bench.world.create = taking  # type: ignore[method-assign]
+    await bench.work()
+    assert is_true(bench.world.dinojob, "Failed")
+
+
+async def test_a_model_is_not_taken_over_from_a_parent_that_is_gone() -> None:
+    """It was deleted and made again, and the watch of it is late."""
+    bench = Bench()
+    bench.world._store(Kind.DINOJOBS, a_parent().obj())
+    bench.world._store(Kind.DINOJOBS, an_heir().obj())
+    bench.see()
+    bench.world.remove(Kind.DINOJOBS, a_parent().obj())
+    bench.world._store(Kind.DINOJOBS, a_job("base").uid("uid-new").obj())
+    await bench.reconciler.reconcile(KEY)
+    assert bench.world.dinojob is not None
+    assert "inherited" not in bench.world.dinojob["status"]
+    said = Condition.of(bench.world.dinojob, "ParentReady")
+    assert said is not None
+    assert "base has not ended yet" in said.message
+    bench.world._store(Kind.DINOJOBS, a_parent().uid("uid-new").obj())
+    await bench.work()
+    assert bench.world.dinojob["status"]["inherited"]
+
+
+async def test_results_are_not_taken_over_from_a_search_that_is_gone() -> None:
+    bench = Bench()
+    first = a_search("first")
+    done = {"type": "Complete", "status": "True", "reason": "SearchCompleted"}
+    row = {"number": 1, "name": "first-trial-1", "state": "Succeeded", "mAP50": 0.5}
+    first["status"] = {"conditions": [done], "history": [row]}
+    bench.world._store(Kind.DINOAUTOMLS, first)
+    started = a_search(warmStartFrom=[{"name": "first"}], suspend=True)
+    bench.world._store(Kind.DINOAUTOMLS, started)
+    bench.see()
+    bench.world.remove(Kind.DINOAUTOMLS, first)
+    again = a_search("first")
+    again["metadata"]["uid"] = "uid-new"
+    bench.world._store(Kind.DINOAUTOMLS, again)
+    await bench.reconciler.reconcile(Key(Kind.DINOAUTOMLS, "team", "x"))
+    status = bench.world.things[Kind.DINOAUTOMLS]["x"]["status"]
+    assert "known" not in status
+    assert "engine" not in status
 
 
 async def test_it_remembers_its_own_writes_before_their_events_come() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -11,9 +13,10 @@ from dino_api import names as api
 from dino_api.names import Label
 from dino_api.search.record import SearchRecord
 from dino_operator.plan.model import Settings
-from dino_operator.plan.observed.children import Children
+from dino_operator.plan.observed.children import Children, Refusal
 from dino_operator.plan.observed.resource import DinoAutoML
 from dino_operator.plan.search import decide
+from dino_operator.plan.search.after import report
 from dino_operator.plan.search.trials import dinojobs
 from tests.unit.search_world import SearchWorld, names
 
@@ -44,6 +47,18 @@ def test_a_baseline_that_fails_before_its_data_was_checked_ends_the_search(reaso
     assert not world.jobs, "there is nothing to report"
     assert len(world.events) == 1
     assert told["failure"]["remedy"] in world.events[0]
+
+
+def test_a_baseline_that_somebody_stops_before_its_data_was_checked_ends_the_search() -> None:
+    world = SearchWorld()
+    world.settle()
+    world.job(0)["spec"]["runPolicy"]["stop"] = True
+    world.obey("x-trial-0", checkpoint=False)
+    world.settle()
+    kind, reason, message = world.says("Failed")
+    assert (kind, reason) == ("True", "NoTrialSucceeded")
+    assert message.startswith("x-trial-0 was stopped before it had checked the data")
+    assert world.row(0)["state"] == "Stopped"
 
 
 def test_a_baseline_with_bad_parameters_is_one_failed_trial() -> None:
@@ -125,6 +140,8 @@ def test_a_failure_that_was_told_is_not_taken_back() -> None:
     for job in world.live():
         world.obey(job["metadata"]["name"])
     world.settle()
+    written = [each["name"] for each in world.automl["status"]["history"]]
+    assert written == sorted(world.dinojobs), "no trial that was never made"
     world.report()
     world.settle()
     assert world.says("Failed")[:2] == ("True", "MaxFailedTrialsReached")
@@ -205,6 +222,20 @@ def test_a_search_that_is_not_understood_any_more_stops_its_trials_first() -> No
     assert counts == {"running": 0, "succeeded": 1, "stopped": 1, "display": "2/3"}
 
 
+def test_a_failure_stands_though_the_spec_is_not_understood_any_more() -> None:
+    world = SearchWorld(maxTrials=9, maxFailedTrials=0)
+    world.baseline(0.5)
+    world.fail("x-trial-1", "Diverged")
+    world.settle()
+    world.edit(parallelTrials=50)
+    world.settle()
+    world.obey("x-trial-2")
+    world.settle()
+    assert world.says("Failed")[:2] == ("True", "MaxFailedTrialsReached")
+    assert world.automl["status"]["failure"]["reason"] == "MaxFailedTrialsReached"
+    assert world.says("DataReady")[0] == "True", "its data was checked"
+
+
 def test_profile_is_told() -> None:
     world = SearchWorld()
     del world.automl["spec"]["maxTrials"]
@@ -276,6 +307,48 @@ def test_a_report_that_fails_fails_nothing() -> None:
     assert [each.partition(":")[0] for each in world.events] == ["ReportFailed", "Completed"]
 
 
+def test_a_report_that_is_held_back_is_looked_at_again() -> None:
+    """Nothing happens to a Job that a queue holds: no watch tells when it is given up."""
+    world = searched()
+    world.jobs["x-report-1"]["spec"]["suspend"] = True
+    world.wait(100)
+    assert world.plan().requeue_after == report.SECONDS - 100
+    world.wait(500)
+    world.settle()
+    assert "no report was written (someone else has suspended" in world.says("Complete")[2]
+
+
+def test_a_report_is_written_while_the_search_is_suspended() -> None:
+    world = searched()
+    labels = world.jobs["x-report-1"]["spec"]["template"]["metadata"]["labels"]
+    pod = {"metadata": {"name": "x-report-1-abcde", "labels": labels}}
+    world.pods.append({**pod, "status": {"phase": "Running"}})
+    world.edit(suspend=True)
+    world.settle()
+    assert world.says("Suspended")[0] == "True", "it saves no checkpoint, and does not stop"
+    assert "x-report-1" not in world.says("Running")[2]
+
+
+def test_a_report_that_is_refused_fails_no_job_on_the_winner() -> None:
+    world = searched(then=[{"action": "train"}])
+    world.jobs.clear()
+    world.seen = resource, children = world.look()
+    refusal = Refusal("create", "ConfigMap", "x-report-12345678", 422, "Invalid", "Too long")
+    planned = decide.plan(resource, replace(children, refusal=refusal), world.now, world.settings)
+    world.carry_out(replace(planned, creates=()))
+    assert [each["phase"] for each in world.automl["status"]["then"]] == ["Pending"]
+    world.settle()
+    assert "x-then-1" in world.dinojobs
+    assert not world.jobs, "nor is it asked for again"
+    world.complete("x-then-1", 0.8)
+    world.settle()
+    assert world.says("Complete")[0] == "True"
+    assert "no report was written" in world.says("Complete")[2]
+    reasons = [each.partition(":")[0] for each in world.events]
+    assert reasons == ["ReportFailed", "Completed"]
+    assert "Too long" in world.events[0]
+
+
 # ---- jobs on the winner
 
 TWICE = [{"action": "train", "epochs": 3}, {"action": "train"}]
@@ -339,6 +412,78 @@ def test_a_follower_is_held_and_made_again() -> None:
     world.edit(suspend=False)
     world.settle()
     assert "x-then-1" in world.dinojobs
+
+
+def test_a_winner_stands_though_the_spec_is_not_understood_any_more() -> None:
+    world = following()
+    world.run("x-then-1", 0.2)
+    world.edit(parallelTrials=5)
+    world.settle()
+    assert world.says("Complete")[0] == "False", "a job on the winner runs"
+    assert world.says("Running")[2].endswith("; x-then-1 runs on the winner")
+    world.complete("x-then-1", 0.8)
+    world.settle()
+    kind, reason, message = world.says("Complete")
+    assert (kind, reason) == ("True", "SearchCompleted")
+    assert message.startswith("x-trial-1 is the best of 3 trials with mAP50 0.7000; nothing more")
+    assert "must not exceed maxTrials" in message
+    status = world.automl["status"]
+    assert status["best"]["number"] == 1
+    assert status["artifacts"]
+    assert "failure" not in status
+    assert [(each["name"], each["phase"]) for each in status["then"]] == [("x-then-1", "Complete")]
+    assert world.says("DataReady")[0] == "True"
+    assert "x-then-2" not in world.dinojobs, "nothing more is made"
+
+
+def test_and_its_report_is_waited_for() -> None:
+    world = searched(then=TWICE)
+    world.edit(parallelTrials=5)
+    world.settle()
+    assert world.says("Running")[2].endswith("; the report is written")
+    world.report(failed="the bucket is gone")
+    world.settle()
+    message = world.says("Complete")[2]
+    assert "no report was written (InternalError: the bucket is gone); nothing more" in message
+    assert not any(name.startswith("x-then") for name in world.dinojobs)
+
+
+def test_and_what_runs_on_it_is_held_with_it() -> None:
+    world = following()
+    world.run("x-then-1", 0.2)
+    world.edit(parallelTrials=5, suspend=True)
+    world.settle()
+    assert world.says("Suspended")[:2] == ("False", "Suspending")
+    world.obey("x-then-1")
+    world.settle()
+    assert world.says("Suspended")[0] == "True"
+    world.edit(suspend=False)
+    world.settle()
+    assert not world.dinojobs["x-then-1"]["spec"]["runPolicy"]["suspend"]
+    world.obey("x-then-1")
+    world.fail("x-then-1")
+    world.settle()
+    assert "; x-then-1 failed; nothing more" in world.says("Complete")[2]
+
+
+def test_a_copy_of_a_trial_under_another_name_is_none() -> None:
+    """kubectl get -o yaml has its labels and its owner, too."""
+    world = SearchWorld(maxTrials=3)
+    world.baseline(0.5)
+    mine = copy.deepcopy(world.job(1))
+    mine["metadata"] |= {"name": "mine", "uid": "uid-mine"}
+    world.dinojobs["mine"] = mine
+    world.run("mine", 0.9)
+    world.complete("mine", 0.9)
+    for number in (1, 2):
+        world.run(f"x-trial-{number}", 0.2)
+        world.complete(f"x-trial-{number}", 0.6)
+    world.settle()
+    assert world.automl["status"]["best"]["mAP50"] == 0.6
+    world.report()
+    world.settle()
+    mine["status"]["conditions"] = []
+    assert world.plan().is_empty, "nor is it stopped after the end"
 
 
 def test_what_runs_under_our_name_after_the_end_is_stopped() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from dino_operator.plan.search import warm_start
 from dino_operator.plan.search.engines import choice
 from tests.unit.search_builders import LR, a_search
 from tests.unit.search_world import SearchWorld
@@ -108,3 +110,16 @@ def test_what_another_search_found_is_known_from_the_start() -> None:
     world.settle()
     assert world.automl["status"]["known"] == known, "it stays when the other one is deleted"
     assert "x-trial-1" in world.dinojobs
+
+
+def test_what_is_known_does_not_outgrow_what_an_object_may_have() -> None:
+    other = ended()
+    parameters = {f"train.{number:030}": 0.00012345678901234567 for number in range(32)}
+    row = {"name": "t", "state": "Succeeded", "mAP50": 0.5, "parameters": parameters}
+    other["status"]["history"] = [{**row, "number": number} for number in range(1, 501)]
+    world = SearchWorld(**REFERENCE)
+    world.others = {("DinoAutoML", "old"): other}
+    world.settle()
+    known = world.automl["status"]["known"]
+    assert 100 < len(known) < 500
+    assert len(json.dumps(known)) <= 1.01 * warm_start.LARGEST

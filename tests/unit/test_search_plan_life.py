@@ -367,6 +367,21 @@ def test_a_stranger_is_named() -> None:
     assert "DinoJob x-trial-0 belongs to someone else" in world.says("Running")[2]
 
 
+def test_a_stranger_does_not_hide_what_runs() -> None:
+    world = SearchWorld(maxTrials=4)
+    world.baseline()
+    world.run("x-trial-1", 0.2)
+    world.run("x-trial-2", 0.2)
+    world.settle()
+    world.complete("x-trial-2", 0.3)
+    world.strangers = ({"kind": "DinoJob", "metadata": {"name": "x-trial-3"}},)
+    assert not world.reconcile().creates
+    running, reason, message = world.says("Running")
+    assert (running, reason) == ("True", "WaitingForChild")
+    assert "x-trial-1 run; DinoJob x-trial-3 belongs to someone else" in message
+    assert world.automl["status"]["phase"] == "Running"
+
+
 def test_the_space_of_the_first_plan_stays() -> None:
     """Another version of the operator may have other defaults."""
     world = SearchWorld(search=[])

@@ -160,11 +160,12 @@ class Plan:
         """Whether it must be decided on objects read from the API server, not from a cache.
 
         A second GPU Job or trial, a deleted or resumed Job, a false end or a false event cannot be
-        taken back.
+        taken back, nor what a job or a search begins with.
         """
         work = any(each["kind"] in GPU_KINDS for each in self.creates)
         end = self.is_last_word or self.ends_trials
-        return work or end or bool(self.patches or self.deletes or self.events)
+        changes = bool(self.patches or self.deletes or self.events)
+        return work or end or changes or self.takes_over
 
     @property
     def is_last_word(self) -> bool:
@@ -175,6 +176,14 @@ class Plan:
     def ends_trials(self) -> bool:
         """Whether the status says that every trial of a search has ended; then none is followed."""
         return "completionTime" in (self.status or {})
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether the status may say for the first time what others left: the model of a parent,
+        or the results of other searches. They are not asked again."""
+        status = (self.status or {}).keys()
+        model = "inherited" in status and not {"specDigest", "automl"} & status
+        return model or ("known" in status and "history" not in status)
 
     @property
     def is_empty(self) -> bool:

@@ -21,7 +21,7 @@ from dino_operator.runtime.children_reader import ChildrenReader
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.events import EventRecorder
 from dino_operator.runtime.katib import Katib, KatibObjects
-from dino_operator.runtime.keys import KINDS, Key, Kind, named_by, parent_of
+from dino_operator.runtime.keys import KINDS, Key, Kind, named_by
 from dino_operator.runtime.kueue import Kueue
 from dino_operator.runtime.metrics import OperatorMetrics
 from dino_operator.runtime.writes import (
@@ -34,6 +34,8 @@ from dino_operator.runtime.writes import (
 )
 
 log = logging.getLogger(__name__)
+TAKEN_OVER = {Kind.DINOJOBS: "inherited", Kind.DINOAUTOMLS: "engine"}
+"""Fields of a status by which all is taken over from what the spec names."""
 
 
 def utc_now() -> datetime:
@@ -75,25 +77,33 @@ class Reconciler:
         return again
 
     async def _pursue(self, key: Key) -> float | None:
-        plan = await self._plan(key)
-        if plan.irrevocable:
-            await self.refresh(key)
-            plan = await self._plan(key, fresh=True)
+        plan = await self._decide(key)
         try:
             await self._carry_out(key, plan)
         except Stranger as stranger:
-            plan = await self._plan(key, (ApiObject(stranger.thing),))
+            plan = await self._decide(key, (ApiObject(stranger.thing),))
             await self._carry_out(key, plan)
         resource = self._cache.resource(key)
         if resource is not None and self._events.late(resource):
             return min(plan.requeue_after or self._settings.recheck, self._settings.recheck)
         return plan.requeue_after
 
+    async def _decide(
+        self, key: Key, strangers: tuple[ApiObject, ...] = (), refusal: Refusal | None = None
+    ) -> Plan:
+        """The plan, made of what is there now where it cannot be taken back. Raises ApiError."""
+        plan = await self._plan(key, strangers, refusal=refusal)
+        if plan.irrevocable:
+            await self.refresh(key)
+            plan = await self._plan(key, strangers, fresh=True, refusal=refusal)
+        return plan
+
     async def _tell(self, key: Key, answer: RequestRefused) -> float | None:
         """Says what was refused, and does nothing else.
 
         Raises RequestRefused where it may be taken later.
-        What is said is of the same plan, made with the refusal known.
+        What is said is of the same plan, made with the refusal known. The answer may have been long
+        in coming, and what was asked for be done all the same.
         """
         judged = refusals.judge(answer.refusal)
         if judged.is_quiet:
@@ -108,7 +118,7 @@ class Reconciler:
         refusal = replace(answer.refusal, heard=heard[words])
         heard[words] += 1
         try:
-            plan = await self._plan(key, refusal=refusal)
+            plan = await self._decide(key, refusal=refusal)
             await self._carry_out(key, _without_changes(plan, self._cache.resource(key), refusal))
         except ApiError as error:
             log.warning("%s: its status is not written: %s", key, error)
@@ -204,18 +214,18 @@ class Reconciler:
     async def _refresh_named(self, key: Key, resource: Object | None) -> None:
         """What the resource names, unless it has ended: then it is as it was.
 
-        A parent that has ended may be gone by now, or another one have its name, as long as nothing
-        was taken over from it.
+        What has ended may be gone by now, or another one have its name, as long as nothing was
+        taken over from it.
         """
         if resource is None or ApiObject(resource).is_finished:
             return
-        awaited = None if "inherited" in resource.get("status", {}) else parent_of(resource)
+        awaited = TAKEN_OVER[key.kind] not in resource.get("status", {})
         named = {each: self._cache.resource(each) for each in named_by(key.kind, resource)}
         await asyncio.gather(
             *(
                 self._refresh_resource(each.kind, thing)
                 for each, thing in named.items()
-                if thing is not None and (each == awaited or not ApiObject(thing).is_finished)
+                if thing is not None and (awaited or not ApiObject(thing).is_finished)
             )
         )
 

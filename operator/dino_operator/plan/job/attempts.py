@@ -37,11 +37,12 @@ def plan(view: JobView, job: Job) -> Plan:
     if held is not None:
         return held
     patches = deadline.patches(view, job)
-    if patches:
+    set_by_others = view.deadline is None and job.deadline is not None
+    if patches and not set_by_others:
         return Plan(patches=patches, requeue_after=1)
-    if not mine:
-        return _without_pod(view, job)
-    return _with_pods(view, job, by_index(mine))
+    planned = _with_pods(view, job, by_index(mine)) if mine else _without_pod(view, job)
+    # A policy of the cluster may set it anew, each time that it is taken away.
+    return replace(planned, patches=(*patches, *planned.patches))
 
 
 def first_words(view: JobView) -> State:
@@ -147,8 +148,9 @@ def _was_resumed(view: JobView) -> bool:
 def _with_pods(view: JobView, job: Job, pods: list[Pod]) -> Plan:
     """What is said of the newest live pod, or of several: they run once all do."""
     late = [pod for pod in pods if not pod.is_running]
-    if any(pod.is_being_deleted for pod in late):
-        return _leaving(view, job, pods[0])
+    going = next((pod for pod in late if pod.is_being_deleted), None)
+    if going is not None:
+        return _leaving(view, job, pods, going)
     kept = next((pod for pod in pods if containers.outlives(pod)), None)
     if kept is not None:
         return _kept(view, job, kept)
@@ -228,13 +230,13 @@ def _kept(view: JobView, job: Job, pod: Pod) -> Plan:
     return say(view, job, conditions.waiting(ConditionReason.SIDECAR_RUNS, message, Phase.RUNNING))
 
 
-def _leaving(view: JobView, job: Job, pod: Pod) -> Plan:
+def _leaving(view: JobView, job: Job, pods: list[Pod], going: Pod) -> Plan:
     """A pod goes, and where there are several all stop with it. The first one may still report."""
-    name = pod.name
     if view.checks_data:
         return say(view, job, preflight.is_checked(view))
-    state = conditions.waiting(ConditionReason.QUEUED, sentences.leaves(view.resource, name))
-    return say(view, job, state, reporter=name)
+    message = sentences.leaves(view.resource, going.name, several=view.nodes > 1)
+    state = conditions.waiting(ConditionReason.QUEUED, message)
+    return say(view, job, state, reporter=pods[0].name)
 
 
 def _unschedulable(view: JobView, job: Job, pod: Pod) -> Plan:

@@ -14,8 +14,8 @@ from dino_operator.plan.reported import conditions
 def plan(view: JobView) -> Plan:
     """Waits; or takes over what the parent left, before anything is made of it; or fails with it.
 
-    Before this job fails with its parent, that is read anew: it may be gone, or another one have
-    its name.
+    Before this job fails with its parent, or takes over its model, that is read anew: it may be
+    gone, or another one have its name.
     """
     parent_state = parent.state(view)
     for reason in (FailureReason.PARENT_FAILED, FailureReason.INVALID_SPEC):

@@ -182,7 +182,8 @@ def _begin(view: JobView, attempt: Attempt, last: failure.Cause | None = None) -
     if view.wants_suspend:
         state, reporter = hold(view, view.own_live_pods)
         return write(view, state, facts={**facts, **reporter})
-    if attempt.seconds_left is not None and attempt.seconds_left <= 0:
+    used_up = attempt.seconds_left is not None and attempt.seconds_left <= 0
+    if used_up and not view.own_live_pods:
         return failed(view, failure.cause(FailureReason.DEADLINE_EXCEEDED, deadline.USED_UP))
     obstacle = _obstacle(view, attempt)
     if obstacle is not None:

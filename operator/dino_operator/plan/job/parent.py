@@ -186,6 +186,8 @@ def _model(parent: Parents, others: Others) -> dict[str, Any] | None:
     search = others.get((AUTOML_KIND, status.search))
     if isinstance(search, DinoAutoML) and search.status.best:
         return _model(search, others)
+    if status.search:
+        return None  # it is gone, and with it what its winner was made with
     own = without_nulls(parent.experiment.get("model") or {})
     if parent.action is Action.DISTILL:
         return dict(own)  # the student's; what it inherited is its teacher's

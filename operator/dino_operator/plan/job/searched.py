@@ -94,9 +94,9 @@ def _held(search: DinoAutoML, wanted: bool) -> tuple[Patch, ...]:
 def _stop(view: JobView, search: DinoAutoML) -> Plan:
     """The search is suspended, which frees its GPUs and keeps its trials; then the job has Failed.
 
-    A search that has ended by then has the last word.
+    A search whose trials have ended by then has the last word: only its report is to come.
     """
-    if search.is_finished:
+    if search.is_finished or search.status.completion_time:
         return _mirrored(view, search)
     patches = _held(search, True)
     if not patches and search.is_true(ConditionType.SUSPENDED):

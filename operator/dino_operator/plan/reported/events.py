@@ -35,8 +35,8 @@ def transitions(resource: Resource, state: State, facts: Object) -> tuple[Event,
         events += _problem(resource, state, facts)
     if state.suspended.is_true and not held:
         events.append(Event(EventReason.SUSPENDED, state.suspended.message, generation))
-    stops = resource.run_policy.stop
-    goes_on = state.suspended.reason == ConditionReason.NOT_SUSPENDED and not stops
+    ends = state.phase in (Phase.COMPLETE, Phase.FAILED) or resource.run_policy.stop
+    goes_on = state.suspended.reason == ConditionReason.NOT_SUSPENDED and not ends
     if held and goes_on:
         events.append(Event(EventReason.RESUMED, "the job goes on", generation))
     events += refusals.events(resource, state.running)

@@ -24,8 +24,11 @@ def stops(resource: DinoJob, pod: str, for_good: bool = False) -> str:
     return f"{message} for good" if for_good else message
 
 
-def leaves(resource: DinoJob, pod: str) -> str:
-    """The sentence on a pod that was asked to go and that another one follows."""
+def leaves(resource: DinoJob, pod: str, several: bool = False) -> str:
+    """The sentence on a pod that was asked to go and that another one follows. several: it is one
+    of them, and none works without the others."""
+    if several:
+        return f"pod {pod} was asked to go; all stop with it, and others follow"
     saves = "it saves a checkpoint and another follows" if resource.trains else "another follows"
     return f"pod {pod} was asked to go; {saves}"
 

@@ -25,8 +25,10 @@ from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
 from dino_operator.plan.rendered import spec_file
 from dino_operator.plan.reported import conditions, refusals
+from dino_operator.plan.reported.conditions import State
+from dino_operator.plan.reported.refusals import Judgement
 from dino_operator.plan.search import ends, status, warm_start
-from dino_operator.plan.search.after import completion
+from dino_operator.plan.search.after import completion, lost_spec
 from dino_operator.plan.search.ends import End
 from dino_operator.plan.search.engines import choice
 from dino_operator.plan.search.engines.contract import Step
@@ -68,6 +70,8 @@ def _plan_of(resource: DinoAutoML, children: Children, now: datetime, settings: 
         view = view_of(resource, children, now, settings)
     except (InvalidSearch, ValidationError) as error:
         cause = failure.cause(FailureReason.INVALID_SPEC, _in_words(error))
+        if resource.status.completion_time:
+            return lost_spec.plan(resource, children, now, cause)
         return _invalid(resource, children, now, cause)
     if view.is_over:
         return completion.the_search(view)
@@ -89,10 +93,20 @@ def _unchanged(resource: DinoAutoML, children: Children, now: datetime, settings
     others = (
         _plan_of(resource, replace(children, refusal=None), now, settings) if readable else NOTHING
     )
-    planned = refusals.unchanged(resource, others, refusal)
     judged = refusals.judge(refusal)
+    if _is_too_early(resource, others, judged):
+        others = NOTHING
+    planned = refusals.unchanged(resource, others, refusal)
     state = status.waiting(judged.reason, judged.message)
     return planned or status.write(resource, SearchState(state), now)
+
+
+def _is_too_early(resource: DinoAutoML, planned: Plan, judged: Judgement) -> bool:
+    """Whether a plan with a refused change says that the search is over: its Experiment, which is
+    to be deleted first, would go on for ever. Lesser changes, such as times to live, are waited for
+    where they may be taken at the next try."""
+    over = planned.ends_trials and not resource.status.completion_time
+    return over and bool(planned.deletes or not judged.lasts)
 
 
 def view_of(
@@ -112,18 +126,27 @@ def _invalid(resource: DinoAutoML, children: Children, now: datetime, cause: Cau
     """The end of a search that is not understood, mostly before anything was made.
 
     Where another version of the operator, or of the CRD, took the spec, trials may run: they are
-    stopped first.
+    stopped first. What was said by then stays: of engine, data and profile, and for what the search
+    has failed.
     """
-    engine = resource.condition(ConditionType.ENGINE_READY) or status.NOT_CHOSEN
-    profile = Condition(False, ConditionReason.DATASETS_GIVEN, cause.message)
-    facts: Object = {"failure": cause.to_status()}
+    failed = resource.status.raw.get("failure") or cause.to_status()
+    facts: Object = {"failure": failed}
     if stopping := completion.stopping(resource, children):
-        state = SearchState(status.ending(cause.message), engine, profile)
+        state = _with_known(resource, status.ending(failed["message"]), cause)
         planned = status.write(resource, state, now, facts, stopping.requeue_after)
         return replace(planned, patches=stopping.patches, deletes=stopping.deletes)
     facts |= {**status.settled(resource), "completionTime": rfc3339.text(now)}
-    state = SearchState(conditions.failed(cause.rule.reason, cause.message), engine, profile)
-    return status.write(resource, state, now, facts)
+    last = conditions.failed(failed["reason"], failed["message"])
+    return status.write(resource, _with_known(resource, last, cause), now, facts)
+
+
+def _with_known(resource: DinoAutoML, state: State, cause: Cause) -> SearchState:
+    """The state of a search that is not understood, with what was said before it was not."""
+    engine = resource.condition(ConditionType.ENGINE_READY) or status.NOT_CHOSEN
+    profile = resource.condition(ConditionType.PROFILE_APPLIED)
+    unknown = Condition(False, ConditionReason.DATASETS_GIVEN, cause.message)
+    data = resource.condition(ConditionType.DATA_READY) or state.data
+    return SearchState(replace(state, data=data), engine, profile or unknown)
 
 
 def _plan(view: SearchView) -> Plan:
@@ -134,6 +157,9 @@ def _plan(view: SearchView) -> Plan:
     chosen, engine = choice.choose(view)
     if not chosen:
         return _wait(view, engine, engine.reason)
+    if unable := choice.refusal(view, chosen):
+        cause = failure.cause(FailureReason.INVALID_SPEC, unable)
+        return _invalid(view.resource, view.children, view.now, cause)
     fields: Object = {
         "engine": chosen,
         "known": known or None,
@@ -197,9 +223,8 @@ def _all_trials(view: SearchView, step: Step) -> list[Trial]:
 
 def _end(view: SearchView, trials: Sequence[Trial], step: Step) -> End | None:
     """Why the search starts no more trials, if it does not."""
-    stored = view.status.failure
-    if stored:  # what was said once is not taken back
-        return End("", Cause(ends.rule_of(stored.reason), stored.message))
+    if stored := ends.failed_already(view):
+        return stored
     if step.failure is not None:
         return End("", step.failure)
     if trials and trials[0].number == 0 and not status.data_ready(view).is_true:
@@ -225,7 +250,7 @@ def _go_on(view: SearchView, step: Step, trials: Sequence[Trial], begun: SearchS
     return replace(
         planned,
         creates=(*lost, *step.creates),
-        patches=(*dinojobs.holds(view, view.trial_jobs.values()), *step.patches),
+        patches=(*dinojobs.holds(view.wants_suspend, view.trial_jobs.values()), *step.patches),
         deletes=step.deletes,
         asks=step.asks,
     )
@@ -242,6 +267,8 @@ def _stop(
     trials = [_settled(view, each) for each in trials]
     jobs = [each for each in view.trial_jobs.values() if not each.is_finished]
     over = not jobs and (step.ended or step.failure is not None)
+    if over:  # what Katib has never ended goes with its Experiment
+        trials = [replace(each, state="Stopped") if each.is_live else each for each in trials]
     failed = view.status.raw.get("failure") or (end.failure.to_status() if end.failure else None)
     facts: Object = {**status.of_trials(view, trials), **begun.fields, **step.facts}
     if over and failed is None and facts["best"] is None:

@@ -31,6 +31,8 @@ def reached(view: SearchView, trials: Sequence[Trial]) -> End | None:
 
     trials: all of them, the baseline first. Some may still run.
     """
+    if stored := failed_already(view):
+        return stored
     failed = [each for each in trials if each.state == "Failed"]
     if failed and failed[0].number == 0 and failed[0].reason in FATAL:
         return _of_baseline(failed[0])
@@ -49,6 +51,12 @@ def reached(view: SearchView, trials: Sequence[Trial]) -> End | None:
     return End(f"all {len(trials)} trials have ended")
 
 
+def failed_already(view: SearchView) -> End | None:
+    """The failure that stands in the status: it is not taken back, whatever is edited since."""
+    stored = view.status.failure
+    return End("", Cause(rule_of(stored.reason), stored.message)) if stored else None
+
+
 def planned(view: SearchView) -> int:
     """How many trials the search has in all; a grid may have fewer combinations."""
     most = view.search.max_trials
@@ -58,8 +66,13 @@ def planned(view: SearchView) -> int:
 
 
 def unchecked(baseline: Trial) -> End | None:
-    """The end where the baseline failed before its data was found good; other trials need it."""
-    return _of_baseline(baseline) if baseline.state == "Failed" else None
+    """The end where the baseline ended before its data was found good; other trials need it."""
+    if baseline.is_live:
+        return None
+    if baseline.state == "Failed":
+        return _of_baseline(baseline)
+    message = f"{baseline.name} was stopped before it had checked the data, without which no other "
+    return End("", failure.cause(FailureReason.NO_TRIAL_SUCCEEDED, f"{message}trial begins"))
 
 
 def without_checkpoint() -> Cause:

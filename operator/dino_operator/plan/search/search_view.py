@@ -27,6 +27,21 @@ from dino_operator.plan.reported import refusals, sentences
 MEDIAN, NO_PRUNING = Pruning(), Pruning(name="none")
 
 
+def trial_name(search: str, number: int) -> str:
+    """The DinoJob of a trial of the search of that name."""
+    return f"{search}-trial-{number}"
+
+
+def number_of(search: str, job: DinoJob) -> int | None:
+    """The number of the trial that a DinoJob of the search is; None of others.
+
+    Its name tells it: labels can be edited, and whoever copies a trial's manifest copies them, and
+    its owner.
+    """
+    number = objects.digits(job.name.rpartition("-")[2])
+    return number if number is not None and job.name == trial_name(search, number) else None
+
+
 @dataclass(frozen=True)
 class SearchView:
     """A DinoAutoML, what it resolves to, its children, the time and the settings."""
@@ -102,8 +117,7 @@ class SearchView:
     @cached_property
     def trial_jobs(self) -> dict[int, DinoJob]:
         """Our DinoJobs that are trials, by number."""
-        mine = self.own_dinojobs
-        numbered = ((objects.digits(each.label(api.Label.TRIAL)), each) for each in mine)
+        numbered = ((number_of(self.name, each), each) for each in self.own_dinojobs)
         jobs = {number: each for number, each in numbered if number is not None}
         return dict(sorted(jobs.items()))
 
@@ -146,7 +160,7 @@ class SearchView:
 
     def trial_name(self, number: int) -> str:
         """The DinoJob of a trial."""
-        return f"{self.name}-trial-{number}"
+        return trial_name(self.name, number)
 
     def metadata(self, name: str, **labels: str) -> Object:
         """Name, labels and owner of a child. labels: more of them, by the names of `Label`."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from dino_api.names import ConditionReason, ConditionType, EventReason, Label, Phase
+from dino_api.names import ConditionReason, ConditionType, EventReason, Label, Phase, Stage
 from dino_api.problem import sentence
-from dino_api.resources.dinoautoml import TrialCounts
+from dino_api.resources.dinoautoml import MOST_TRIALS, TrialCounts
 from dino_operator.plan.model import Condition, Event, Object, Plan
 from dino_operator.plan.observed.pod import Pod
 from dino_operator.plan.observed.resource import DinoAutoML
@@ -111,7 +111,7 @@ def going(view: SearchView, step: Step, trials: Sequence[Trial]) -> State:
     """The state of a search that goes on, worst first."""
     if view.wants_suspend:
         return holding(_stopping(view, step.waiting))
-    if view.obstacle:
+    if view.obstacle and not trials:
         return waiting(ConditionReason.WAITING_FOR_CHILD, view.obstacle)
     if view.refused and not trials:
         return waiting(view.refused.reason, view.refused.message)
@@ -122,10 +122,13 @@ def going(view: SearchView, step: Step, trials: Sequence[Trial]) -> State:
     ended = sum(not each.is_live for each in trials)
     message = f"{ended} of {ends.planned(view)} trials have ended"
     reason = view.refused.reason if view.refused else ""
+    if view.obstacle:
+        reason = ConditionReason.WAITING_FOR_CHILD
+    wait = view.obstacle or step.waiting
     if running:
-        message = "; ".join(filter(None, [message, f"{_names(running)} run", step.waiting]))
+        message = "; ".join(filter(None, [message, f"{_names(running)} run", wait]))
         return State(Phase.RUNNING, Condition(True, reason or ConditionReason.SEARCHING, message))
-    message = "; ".join(filter(None, [message, step.waiting or _of_trials(view)]))
+    message = "; ".join(filter(None, [message, wait or _of_trials(view)]))
     waits = Condition(False, reason or ConditionReason.WAITING_FOR_TRIALS, message)
     return State(Phase.RUNNING, waits)
 
@@ -160,14 +163,18 @@ def _of_trials(view: SearchView) -> str:
 
 
 def of_trials(view: SearchView, trials: Sequence[Trial]) -> Object:
-    """The fields of the status that trials decide."""
+    """The fields of the status that trials decide.
+
+    Katib makes one more for each that ended without a metric: those beyond what a history may have
+    are counted, and may win.
+    """
     most = max(1, view.search.max_trials)
     points = min(LONGEST_CURVE, max(SHORTEST_CURVE, POINTS // most))
     text = min(LONGEST_TEXT, TEXT // most)
     started = [each.started for each in trials if each.started]
     return {
         "trials": _counts(view, trials) if trials else None,
-        "history": [to_status(each, points, text) for each in trials] or None,
+        "history": [to_status(each, points, text) for each in trials[:MOST_TRIALS]] or None,
         "best": best.best(view, trials),
         "startTime": view.status.start_time or min(started, default=None),
         "dataset": view.status.dataset.raw or _dataset(view),
@@ -235,5 +242,6 @@ def still_running(view: SearchView) -> list[str]:
 
 
 def _trains(pod: Pod) -> bool:
-    """Whether a pod may hold a GPU. Katib's that draws has the search's label, and goes on."""
-    return pod.is_live and bool(pod.label(Label.ACTION))
+    """Whether a pod may hold a GPU. Katib's that draws has the search's label, and goes on; so does
+    that of the report."""
+    return pod.is_live and pod.label(Label.ACTION) not in ("", Stage.REPORT)

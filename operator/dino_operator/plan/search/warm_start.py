@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 
 from dino_api.names import AUTOML_KIND
 from dino_api.resources.dinoautoml import MOST_TRIALS, DinoAutoMLStatus, KnownTrial
@@ -11,6 +12,10 @@ from dino_operator.plan.observed.resource import DinoAutoML
 from dino_operator.plan.search.samplers.observations import BLAMED, defaults
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials.trial import MAY_WIN
+
+LARGEST = 500_000
+"""Characters of status.known. Beside it a history of 500 trials with 32 parameters has 830,000 at
+most, of its own draws, and etcd takes 1.5 MiB. Trials of Katib's have more digits than ours."""
 
 
 def known_trials(view: SearchView) -> tuple[list[Object], str]:
@@ -28,7 +33,18 @@ def known_trials(view: SearchView) -> tuple[list[Object], str]:
         if not other.is_finished:
             return [], f"DinoAutoML {each.name} of spec.warmStartFrom has not ended yet"
         trials += _trials(other)
-    return [each.to_dict() for each in trials[:MOST_TRIALS]], ""
+    return _as_many_as_fit(each.to_dict() for each in trials[:MOST_TRIALS]), ""
+
+
+def _as_many_as_fit(rows: Iterable[Object]) -> list[Object]:
+    """The first of them, up to LARGEST."""
+    kept, left = [], LARGEST
+    for row in rows:
+        left -= len(json.dumps(row))
+        if left < 0:
+            break
+        kept.append(row)
+    return kept
 
 
 def _trials(other: DinoAutoML) -> Iterator[KnownTrial]:

@@ -6,14 +6,15 @@ the winner is told in the last word and by an event, and fails nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from dino_api import metric
-from dino_api import names as api
 from dino_api.names import ConditionType, EventReason, Phase
 from dino_operator.plan.model import Event, Object, Patch, Plan
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
+from dino_operator.plan.observed.status import SearchStatus
 from dino_operator.plan.reported import conditions, refusals
 from dino_operator.plan.reported.conditions import State
 from dino_operator.plan.search import status
@@ -22,7 +23,7 @@ from dino_operator.plan.search.after.followers import FollowerProgress
 from dino_operator.plan.search.after.report import Report
 from dino_operator.plan.search.engines.katib import engine as katib
 from dino_operator.plan.search.engines.katib import katib_trials
-from dino_operator.plan.search.search_view import SearchView
+from dino_operator.plan.search.search_view import SearchView, number_of
 from dino_operator.plan.search.status import SearchState
 from dino_operator.plan.search.trials import dinojobs
 
@@ -32,7 +33,7 @@ SOON = 1.0
 def the_end(resource: DinoAutoML, children: Children) -> Plan:
     """The plan after the last word: what someone started under our name is stopped."""
     again = conditions.changed(resource, conditions.seen_again(resource))
-    return Plan(patches=_late(resource, children), status=again)
+    return Plan(patches=late_stops(resource, children), status=again)
 
 
 def stopping(resource: DinoAutoML, children: Children) -> Plan | None:
@@ -47,10 +48,10 @@ def stopping(resource: DinoAutoML, children: Children) -> Plan | None:
         return None
     deletes = katib.deletions(experiment) if experiment else ()
     again = katib.SOON if experiment else None
-    return Plan(patches=_late(resource, children), deletes=deletes, requeue_after=again)
+    return Plan(patches=late_stops(resource, children), deletes=deletes, requeue_after=again)
 
 
-def _late(resource: DinoAutoML, children: Children) -> tuple[Patch, ...]:
+def late_stops(resource: DinoAutoML, children: Children) -> tuple[Patch, ...]:
     """Stops what still runs of a search that is over: a trial whose creation went through late, or
     that somebody started under our name."""
     mine = _trials(resource, children)
@@ -62,30 +63,30 @@ def _trials(resource: DinoAutoML, children: Children) -> list[DinoJob]:
 
 
 def _is_trial_of(resource: DinoAutoML, job: DinoJob) -> bool:
-    return job.controller_uid == resource.uid and api.Label.TRIAL.value in job.labels
+    return job.controller_uid == resource.uid and number_of(resource.name, job) is not None
 
 
 def the_search(view: SearchView) -> Plan:
     """What follows a search, and an end to each trial that shows itself only now."""
     planned = _following(view)
-    late = _late(view.resource, view.children)
+    late = late_stops(view.resource, view.children)
     return replace(planned, patches=(*late, *planned.patches))
 
 
 def _following(view: SearchView) -> Plan:
     """Report, then the jobs on the winner, then the last word."""
-    outcome = _outcome(view)
+    outcome = outcome_of(view.status)
     written = report.progress(view, outcome)
     if not written.ended:
         creates = () if view.is_held_up else written.creates
-        return replace(
-            _tell(view, _ending(view, outcome, "the report is written")), creates=creates
-        )
+        planned = _tell(view, _ending(view, outcome, "the report is written"))
+        again = planned.requeue_after or written.again
+        return replace(planned, creates=creates, requeue_after=again)
     failure = view.status.failure
     following = FollowerProgress((), [], ()) if failure else followers.progress(view)
     if not following.ended:
         return _follow(view, outcome, written, following)
-    parts = [outcome, *_troubles(written, following)]
+    parts = [outcome, *troubles(written.problem, following.failed)]
     state = status.complete("; ".join(parts))
     if failure:
         state = conditions.failed(failure.reason, failure.message)
@@ -97,26 +98,26 @@ def _following(view: SearchView) -> Plan:
 
 def _follow(view: SearchView, outcome: str, written: Report, following: FollowerProgress) -> Plan:
     """Jobs on the winner run, one at a time; they are held with the search."""
-    jobs = [each for each in view.own_dinojobs if api.Label.TRIAL.value not in each.labels]
+    jobs = followers.made(view.resource, view.children)
     now = next(each.name for each in following.then if each.phase not in followers.ENDED)
     state = _ending(view, outcome, f"{now} runs on the winner")
     plan = _tell(view, state, artifacts=list(written.artifacts) or None, then=following.rows)
     return replace(
         plan,
         creates=() if view.is_held_up else following.creates,
-        patches=tuple(dinojobs.holds(view, jobs)),
+        patches=tuple(dinojobs.holds(view.wants_suspend, jobs)),
         events=(*_events(view, written, following), *plan.events),
     )
 
 
-def _outcome(view: SearchView) -> str:
+def outcome_of(search: SearchStatus) -> str:
     """How the search ended, in a sentence that stays the same."""
-    failure = view.status.failure
+    failure = search.failure
     if failure:
         return f"{failure.reason}: {failure.message}"
-    best = view.status.best
+    best = search.best
     assert best is not None  # without one the search has failed
-    total = len(view.history)
+    total = len(search.history)
     return f"{best.trial} is the best of {total} trials with mAP50 {metric.text(best.mAP50)}"
 
 
@@ -143,9 +144,10 @@ def _failure(view: SearchView) -> Object:
     return {"failure": view.status.raw.get("failure")}
 
 
-def _troubles(written: Report, following: FollowerProgress) -> list[str]:
-    parts = [f"no report was written ({written.problem})"] if written.problem else []
-    return parts + [f"{name} failed" for name in following.failed]
+def troubles(problem: str, failed: Iterable[str]) -> list[str]:
+    """What went wrong with the report and with the jobs on the winner, for the last word."""
+    parts = [f"no report was written ({problem})"] if problem else []
+    return parts + [f"{name} failed" for name in failed]
 
 
 def _events(view: SearchView, written: Report, following: FollowerProgress) -> tuple[Event, ...]:

@@ -16,6 +16,8 @@ from dino_api.resources.dinojob import Resources
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.children import Children
+from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
 from dino_operator.plan.reported import refusals
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials import dinojobs
@@ -26,6 +28,12 @@ DATA_TYPE = "gen_trt_engine.tensorrt.data_type"
 def name_of(view: SearchView, index: int) -> str:
     """The name of the so manyth follower; the first is 1."""
     return f"{view.name}-then-{index}"
+
+
+def made(search: DinoAutoML, children: Children) -> list[DinoJob]:
+    """The jobs on the winner that exist."""
+    mine = (each for each in children.dinojobs if each.controller_uid == search.uid)
+    return [each for each in mine if each.name.startswith(f"{search.name}-then-")]
 
 
 def parent_of(view: SearchView, index: int) -> Object:
@@ -132,11 +140,18 @@ def progress(view: SearchView) -> FollowerProgress:
             job = jobs.get(name)
             phase = (job.status.phase if job else "") or Phase.PENDING.value
         then.append(ThenStatus(action=entry.action, name=name, phase=phase))
-    if refusals.end(view.children.refusal) and creates:
+    if creates and _is_refused(view, creates[0]):
         invalid = objects.name_of(creates.pop())
         then = [each.model_copy(update={"phase": _phase(each, invalid)}) for each in then]
     failed = (each.name for each in then if each.phase == Phase.FAILED.value)
     return FollowerProgress(tuple(creates), then, tuple(failed))
+
+
+def _is_refused(view: SearchView, job: Object) -> bool:
+    """Whether the API server will never take it; it may have refused the report."""
+    refused = view.children.refusal
+    mine = refused is not None and refused.name == objects.name_of(job)
+    return mine and refusals.end(refused) is not None
 
 
 def _phase(follower: ThenStatus, invalid: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from dino_api import names as api
@@ -16,8 +17,9 @@ from dino_api.names import Env, Label, Option, Stage
 from dino_api.search.record import SearchRecord
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed import failure, results
+from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.job import Job
-from dino_operator.plan.observed.resource import DinoJob
+from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
 from dino_operator.plan.rendered import children, limit_ranges, names, pods, spec_file
 from dino_operator.plan.rendered.pods import CACHE_DIR, Attempt
 from dino_operator.plan.reported import refusals
@@ -30,30 +32,41 @@ LARGEST = 1_000_000
 """Bytes of a ConfigMap's data; the API server takes 1 MiB."""
 SECONDS = 600
 RETRIES = 2
+GONE = "its Job could not be made, or is gone"
 OF_A_DINOJOB = frozenset({Env.JOB_NAME, Env.JOB_NAMESPACE, Env.JOB_UID, Env.ATTEMPT, Env.CACHE_DIR})
 
 
 @dataclass(frozen=True)
 class Report:
-    """How far it is. creates: what is missing. problem: why there will be none."""
+    """How far it is. creates: what is missing. problem: why there will be none. again: seconds
+    until it is waited for no longer, of a Job whose end no watch would tell."""
 
     creates: tuple[Object, ...] = ()
     ended: bool = False
     artifacts: tuple[Object, ...] = ()
     problem: str = ""
+    again: float | None = None
 
 
 def progress(view: SearchView, outcome: str) -> Report:
     """What to do about the report. outcome: how the search ended, in a sentence."""
-    known = view.status.artifacts
+    return made(view.resource, view.children, view.now) or _missing(view, outcome)
+
+
+def made(search: DinoAutoML, children: Children, now: datetime) -> Report | None:
+    """How far the report is that was made, or tried in vain; None where it is still to be made.
+
+    Jobs on the winner come after it: once there are any, it is not made again.
+    """
+    known = search.status.artifacts
     if known:
         return Report(ended=True, artifacts=tuple(known))
-    job = _job_of(view)
+    job = _job_of(search, children)
     if job is None:
-        return _missing(view, outcome)
+        return Report(ended=True, problem=GONE) if search.status.followers else None
     if not job.is_finished:
-        return _held_back(view, job) if job.is_suspended else Report()
-    own = job.own(view.children.pods)
+        return _held_back(now, job) if job.is_suspended else Report()
+    own = job.own(children.pods)
     result = results.of_job(job, own)
     if job.is_true("Complete"):
         artifacts = result.to_dict()["artifacts"] if result else []
@@ -62,25 +75,25 @@ def progress(view: SearchView, outcome: str) -> Report:
     return Report(ended=True, problem=f"{cause.rule.reason}: {cause.message}")
 
 
-def _held_back(view: SearchView, job: Job) -> Report:
+def _held_back(now: datetime, job: Job) -> Report:
     """A Job that a queue holds, say, which takes every Job. It is not waited for for ever."""
-    waited = (view.now - rfc3339.parse(job.created_at)).total_seconds()
+    waited = (now - rfc3339.parse(job.created_at)).total_seconds()
     if waited < SECONDS:
-        return Report()
+        return Report(again=SECONDS - waited)
     message = f"someone else has suspended Job {job.name} for {SECONDS} s"
     return Report(ended=True, problem=message)
 
 
-def _job_of(view: SearchView) -> Job | None:
-    for job in view.children.jobs:
-        if job.stage == Stage.REPORT and job.controller_uid == view.uid:
+def _job_of(search: DinoAutoML, children: Children) -> Job | None:
+    for job in children.jobs:
+        if job.stage == Stage.REPORT and job.controller_uid == search.uid:
             return job
     return None
 
 
 def _missing(view: SearchView, outcome: str) -> Report:
-    invalid = refusals.end(view.children.refusal)
-    if invalid is not None:
+    refused = view.children.refusal
+    if refused is not None and refused.kind != api.KIND and (invalid := refusals.end(refused)):
         return Report(ended=True, problem=f"{invalid.rule.reason}: {invalid.message}")
     try:
         return Report(creates=to_create(view, outcome))

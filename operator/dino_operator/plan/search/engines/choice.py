@@ -40,6 +40,12 @@ def choose(view: SearchView) -> tuple[str, Condition]:
     return KATIB, Condition(True, KATIB, "Katib is installed and can run it")
 
 
+def refusal(view: SearchView, chosen: str) -> str:
+    """Why that engine cannot run a search that has not begun, as a sentence; empty where it can."""
+    unable = "" if view.engine else ENGINES[chosen].refusal(view)
+    return unable and f"spec.engine: {chosen} cannot run this search: {unable}. Use Embedded."
+
+
 def step(view: SearchView) -> Step:
     """What the chosen engine wants done now."""
     return ENGINES[view.engine].step(view)

@@ -85,9 +85,8 @@ def lost(view: SearchView, trials: Sequence[Trial]) -> list[Object]:
     return [render(view, each.number, each.parameters) for each in gone[:room]]
 
 
-def holds(view: SearchView, jobs: Iterable[DinoJob]) -> list[Patch]:
+def holds(wants: bool, jobs: Iterable[DinoJob]) -> list[Patch]:
     """Suspends or resumes those that have not ended and are not being stopped."""
-    wants = view.wants_suspend
     return [
         patch(job, {"spec": {"runPolicy": {"suspend": wants}}})
         for job in jobs

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from dino_api import rfc3339
 from dino_api.names import FailureReason
+from dino_api.resources.dinoautoml import MOST_TRIALS
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Delete, Patch
 from dino_operator.plan.observed import failure
@@ -47,7 +49,7 @@ def step(view: SearchView) -> Step:
     if present.controller_uid != view.uid:
         message = f"Experiment {name} belongs to someone else"
         return Step(failure=failure.cause(FailureReason.CHILD_NAME_CONFLICT, message))
-    if present.is_over:
+    if present.is_over or (end is not None and present.is_being_deleted):
         return _after_katib(view, present, existing, mine, end)
     if present.is_being_deleted:
         return Step(
@@ -118,11 +120,13 @@ def _after_katib(
     mine: tuple[Trial, ...],
     end: ends.End | None,
 ) -> Step:
-    """Katib has ended and leaves what runs running; it is stopped here."""
+    """Katib has ended and leaves what runs running; it is stopped here. So it is where the search
+    had to end first: an Experiment that is deleted stays as long as Katib's controller is away."""
     ended = not _running(view) and not any(hangs.is_about_to_start(view, each) for each in existing)
     if ended:  # a Trial that hangs, or whose Job is held, never ends on Katib
         mine = tuple(replace(each, state="Stopped") if each.is_live else each for each in mine)
-    cause = None if end is not None and end.failure is not None else _cause(view, present, mine)
+    known = not present.is_over or (end is not None and end.failure is not None)
+    cause = None if known else _cause(view, present, mine)
     return Step(
         patches=stops(_jobs(view)) + (_lifetimes(view) if ended else ()),
         trials=mine,
@@ -176,13 +180,23 @@ def _end_katib(view: SearchView, present: Experiment, mine: tuple[Trial, ...]) -
 
     Deleting the Experiment is what stops it. First the status has to know what its trials did.
     """
-    if all(not each.is_live for each in mine) and len(mine) >= view.search.max_trials - 1:
-        return Step(trials=mine, requeue_after=_soon(view))  # Katib is about to say so itself
+    if _is_about_to_end(view, mine):
+        return Step(trials=mine, requeue_after=_soon(view))
     if not _is_written(view, mine):
         return Step(trials=mine, requeue_after=_soon(view), facts=_facts(present))
     message = "the Experiment is deleted, as the search has ended and Katib would go on"
     gone = deletions(present)
     return Step(deletes=gone, trials=mine, waiting=message, requeue_after=_soon(view))
+
+
+def _is_about_to_end(view: SearchView, mine: Sequence[Trial]) -> bool:
+    """Whether Katib is about to say itself that all its trials have ended. It is not waited for for
+    ever."""
+    if any(each.is_live for each in mine) or len(mine) < view.search.max_trials - 1:
+        return False
+    last = max((each.ended for each in mine if each.ended), default="")
+    waited = (view.now - rfc3339.parse(last)).total_seconds() if last else 0.0
+    return waited < hangs.PATIENCE
 
 
 def unfinished(search: str, children: Children) -> Experiment | None:
@@ -201,11 +215,12 @@ def deletions(present: Experiment) -> tuple[Delete, ...]:
 
 
 def _is_written(view: SearchView, mine: Sequence[Trial]) -> bool:
-    """Whether status.history has the end of every trial that ended."""
+    """Whether status.history has the end of every trial that ended, as far as it has room."""
     rows = view.history
     return all(
         each.is_live or (each.number in rows and rows[each.number].state == each.state)
         for each in mine
+        if each.number < MOST_TRIALS
     )
 
 
