@@ -19,7 +19,8 @@ import kubernetes
 import pytest
 
 from dino_api import rfc3339
-from dino_api.names import Env, Label
+from dino_api.failures import by_reason
+from dino_api.names import Env, FailureReason, Label
 from dino_operator.kubectl import main, parser, status
 from tests import statuses
 from tests.api.admission_cases import changed
@@ -65,9 +66,9 @@ def stage(jobs: DinoJobs) -> datetime:
             **told("Failed", 34, start, failed=("Diverged", nan, True)),
             "attempts": 1,
             "failure": {
-                "reason": "Diverged",
+                "reason": FailureReason.DIVERGED.value,
                 "message": nan,
-                "remedy": "Lower train.optim.lr, or raise train.optim.warmup_steps.",
+                "remedy": by_reason(FailureReason.DIVERGED).remedy,
             },
             "checkpoint": {"uri": "s3://photos/results/broken/train/dino_model_best.pth"},
         },

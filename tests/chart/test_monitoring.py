@@ -16,7 +16,7 @@ import yaml
 from dino_api.names import AUTOML_KIND, KIND, Phase
 from dino_operator.runtime.metrics import OperatorMetrics
 from tests.chart import prometheus
-from tests.chart.conftest import CHART, KUBE_VERSION, MONITORING, Helm, Objects
+from tests.chart.conftest import CHART, KUBE_VERSION, MONITORING, ROOT, Helm, Objects
 
 Render = Callable[..., Objects]
 Object = dict[str, Any]
@@ -38,8 +38,8 @@ def rules(groups: Object, kind: str) -> dict[str, Object]:
     return {one[kind]: one for group in groups["groups"] for one in group["rules"] if kind in one}
 
 
-def served() -> set[str]:
-    """Names of the series that an operator with one resource of each kind serves."""
+def series() -> dict[str, set[str]]:
+    """Names and labels of the series that an operator with one resource of each kind serves."""
     metrics = OperatorMetrics()
     status = {"gpus": 1, "metrics": {"mAP50": 0.5}, "best": {"mAP50": 0.5}}
     resource = {"metadata": {"namespace": "n", "name": "x", "uid": "u"}, "status": status}
@@ -51,8 +51,18 @@ def served() -> set[str]:
         metrics.ended(kind, status)
     metrics.requests.labels("get", "200").inc()
     metrics.last_event.labels("dinojobs").set(1)
-    text = metrics.text().decode()
-    return {line.partition("{")[0].split()[0] for line in text.splitlines() if line[0] != "#"}
+    lines = [line for line in metrics.text().decode().splitlines() if line[0] != "#"]
+    return {re.split("[{ ]", line)[0]: set(re.findall(r'(\w+)="', line)) for line in lines}
+
+
+def served() -> set[str]:
+    """The names alone."""
+    return set(series())
+
+
+def base(name: str) -> str:
+    """A metric, of which a histogram or a counter has several series."""
+    return re.sub(r"_(bucket|count|sum|created|total)$", "", name)
 
 
 TIME = "2026-01-01T12:00:00Z"
@@ -87,11 +97,29 @@ def test_the_dashboard_asks_for_what_there_is(render: Render) -> None:
         for name in NAME.findall(target["expr"])
     }
     assert asked <= served()
-    bases = {re.sub(r"_(bucket|count|sum|created|total)$", "", name) for name in served()}
-    shown = {re.sub(r"_(bucket|count|sum|total)$", "", name) for name in asked}
-    assert shown == {name for name in bases if name.startswith("dino_")}, "every metric is shown"
+    bases = {base(name) for name in served() if name.startswith("dino_")}
+    assert {base(name) for name in asked} == bases, "every metric is shown"
     places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels]
     assert len(set(places)) == len(places)
+
+
+def test_the_page_has_every_metric_with_its_labels_every_rule_and_alert(groups: Object) -> None:
+    rows = (ROOT / "docs" / "platform.md").read_text().split("\n| ")
+    cells = [row.split(" | ") for row in rows]
+    shown = {
+        name: set(re.findall(r"`(\w+)`", each[1]))
+        for each in cells
+        if each[0].startswith("`dino_")
+        for name in NAME.findall(each[0])
+    }
+    wanted: dict[str, set[str]] = {}
+    for name, labels in series().items():
+        if name.startswith("dino_"):
+            wanted.setdefault(base(name), set()).update(labels - {"le"})
+    assert {base(name): shown[name] for name in shown if ":" not in name} == wanted
+    assert {name for name in shown if ":" in name} == set(rules(groups, "record"))
+    alerts = {name for each in cells for name in re.findall(r"`(Dino\w+)`", each[0])}
+    assert alerts == set(rules(groups, "alert"))
 
 
 def test_every_alert_has_a_severity_and_says_what_to_do(groups: Object) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from charts import generate
-from tests.chart.conftest import CHART, KUBE_VERSION, MONITORING, Helm
+from tests.chart.conftest import CHART, KUBE_VERSION, MONITORING, ROOT, Helm
 
 VALUES = {key: json.loads(default) for key, _, default, _ in generate.values()}
 PEERS = [{"ipBlock": {"cidr": "10.1.0.0/16"}}]
@@ -127,6 +128,23 @@ def test_nothing_but_values_makes_a_difference(rendered: dict[str, str]) -> None
     """Else every value would seem to have an effect."""
     plain = [n for n, key in enumerate(VALUES) if key not in BESIDE]
     assert len({rendered[f"a{number:03}"] for number in plain}) == 1
+
+
+SECTIONS = "|".join({key.partition(".")[0] for key in VALUES if "." in key} - {"resources"})
+"""Values below others. A DinoJob has `resources`, too."""
+NAMED = re.compile(rf"`((?:{SECTIONS})(?:\.\w+)+)(?=[`:])|--set ([\w.]+)=")
+PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_values_that_the_chart_has(page: Path) -> None:
+    named = {a or b for a, b in NAMED.findall(page.read_text())} - {"metrics.json"}
+    known = set(VALUES) | {"metrics.prometheusRule", "automl.profile"}
+    assert named <= known
+
+
+def test_pages_name_values() -> None:
+    assert sum(len(NAMED.findall(page.read_text())) for page in PAGES) > 60
 
 
 def test_the_readme_has_every_value_of_the_chart() -> None:

@@ -29,8 +29,9 @@ from dino_trainer.command.cli import build_parser
 
 LOCAL = "build/local"
 ROOT = Path(__file__).resolve().parents[2]
-TOP = "api|operator|trainer_image|crds|schemas|charts|devcluster|examples|docs|tests|demo"
-PATH = re.compile(rf"`((?:{TOP})/[\w./-]*)`")
+SOURCES = "api|operator|runtime/dino_runtime|trainer_image|charts|devcluster|demo|tests"
+TOP = f"{SOURCES}|crds|schemas|examples|docs|findings"
+PATH = re.compile(rf"`((?:{TOP})/[\w./*-]*)`")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -54,13 +55,70 @@ def test_the_map_names_paths_at_all() -> None:
     assert len(PATH.findall((ROOT / "docs" / "architecture.md").read_text())) > 40
 
 
-def test_every_make_target_that_documents_name_exists() -> None:
-    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for page in PAGES:
-        named = set(
-            re.findall(r"^    make ([a-z0-9-]+)|`make ([a-z0-9-]+)", page.read_text(), re.M)
-        )
-        assert {a or b for a, b in named} <= targets, page
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_source_is_named_by_its_whole_path(page: Path) -> None:
+    """Else no test would look for it. One page says below which folder its paths are."""
+    named = re.findall(r"`([\w.-]+/[\w./-]+\.(?:py|sh|lua))`", page.read_text())
+    tops = [ROOT, ROOT / "operator/dino_operator"] if page.name == "reliability.md" else [ROOT]
+    assert [each for each in named if not any((top / each).is_file() for top in tops)] == []
+
+
+SHELL = re.compile(r"^```(?:sh|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MAKE = re.compile(r"(?:\$ )?(?:\w+=\S+ )*make (.*)")
+
+
+def makes(text: str) -> Iterator[str]:
+    """The words of each make that a page shows, in a block or within a sentence."""
+    lines = [line for line in text.splitlines() if line.startswith("    ")]
+    lines += [line for block in SHELL.findall(text) for line in block.splitlines()]
+    lines += re.findall(r"`((?:\w+=\S+ )*make [^`]+)`", text)
+    for line in lines:
+        for part in re.split(r" && |\$\(", line.partition("#")[0]):
+            if found := MAKE.fullmatch(part.strip().rstrip(")")):
+                yield from found[1].split()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_target_and_variable_of_make_that_documents_name_exists(page: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
+    variables = set(re.findall(r"\$\((?:or \$\()?([A-Z]+)\)", makefile))
+    words = [word for word in makes(page.read_text()) if not word.startswith("-")]
+    assert {word for word in words if "=" not in word} <= targets
+    assert {word.partition("=")[0] for word in words if "=" in word} <= variables
+
+
+def test_documents_name_targets_and_variables_of_make() -> None:
+    words = [word for page in PAGES for word in makes(page.read_text())]
+    assert {"fuzz", "proof-operations", "EXAMPLES=500", "TO=s3://photos/digits"} <= set(words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_our_modules_are_run_by_the_python_that_has_them(page: Path) -> None:
+    """Neither the machine's Python has them, nor is uv in PATH where make has brought it."""
+    ours = re.compile(rf"(?:\w+=\S+ )*(?:uv run .*|python -m (?:{SOURCES}|dino_\w+)[. ].*)")
+    lines = (line.strip().removeprefix("$ ") for line in page.read_text().splitlines())
+    assert [line for line in lines if ours.fullmatch(line)] == []
+
+
+VARIABLE = re.compile(r"\bDINO_[A-Z0-9_]+")
+
+
+def test_every_variable_that_documents_name_is_read_somewhere() -> None:
+    sources = [path for top in SOURCES.split("|") for path in (ROOT / top).rglob("*.py")]
+    read = {name for path in sources for name in VARIABLE.findall(path.read_text())}
+    named = {name for page in PAGES for name in VARIABLE.findall(page.read_text())}
+    assert len(named) > 10
+    assert named <= read
+
+
+def test_nothing_is_to_be_installed_by_a_name_that_no_registry_has() -> None:
+    """The package is that of a checkout or of a wheel, as long as nobody publishes it."""
+    packages = [ROOT / top for top in ("operator", "runtime", "trainer_image")]
+    told = [*PAGES, ROOT / "CHANGELOG.md"]
+    told += [path for package in packages for path in package.rglob("*.py")]
+    wrong = re.compile(r"(?:pip|tool) install ['\"]?dino[-_]operator\b(?!-VERSION)")
+    assert [str(path) for path in told if wrong.search(path.read_text())] == []
 
 
 WITHOUT = (
@@ -201,6 +259,12 @@ def test_the_guide_has_the_default_space(one: SearchParameter) -> None:
     assert f"| `{one.path}` | {values} |" in SEARCHES
 
 
+def test_kubectl_explain_names_the_default_space() -> None:
+    told = DinoAutoMLSpec.model_fields["search"].description or ""
+    named = re.findall(r"\b(?:train|model)(?:\.\w+)+", told)
+    assert named == [one.path for one in default_space({})]
+
+
 def test_the_guide_says_where_most_learning_rates_are_drawn() -> None:
     rate = Dimension(default_space({})[0])
     low, high = rate.value(0.05), rate.value(0.95)
@@ -210,9 +274,13 @@ def test_the_guide_says_where_most_learning_rates_are_drawn() -> None:
     )
 
 
-OTHERS = {"Auto", "Pruned", "TRIALS"}
-
-
+OTHERS = {"Auto", "Pruned", "TRIALS", "Succeeded", "Detector", "List", "Recreate"}
+"""What is no word of a status: choices, columns, classes, other programs' words."""
+OF_STATUSES = (
+    "actions", "automl", "clusters", "concepts", "gitops", "images", "install", "katib", "kueue",
+    "training", "troubleshooting", "upgrading",
+)  # fmt: skip
+"""Pages that say what a status says."""
 KINDS = (
     names.ConditionType,
     names.ConditionReason,
@@ -222,9 +290,10 @@ KINDS = (
 )
 
 
-def test_every_condition_and_reason_that_the_guide_names_exists() -> None:
+@pytest.mark.parametrize("page", OF_STATUSES)
+def test_every_condition_and_reason_that_a_page_names_exists(page: str) -> None:
     known = {value.value for kind in KINDS for value in kind}
-    named = set(re.findall(r"`([A-Z]\w+)`", SEARCHES))
+    named = set(re.findall(r"`([A-Z][a-z]\w+)`", (ROOT / "docs" / f"{page}.md").read_text()))
     assert not named - known - OTHERS
 
 

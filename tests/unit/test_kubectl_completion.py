@@ -131,6 +131,6 @@ def test_without_argcomplete_it_says_what_to_install(
     for name in ("argcomplete", "argcomplete.shell_integration", "argcomplete.finders"):
         monkeypatch.setitem(sys.modules, name, None)
     assert main(["completion", "bash"]) == 69
-    assert "dino-operator[kubectl]" in capsys.readouterr().err
+    assert "uv tool install '.[kubectl]'" in capsys.readouterr().err
     assert completion.answer_kubectl(parser({}), ["st"]) == 0
     assert capsys.readouterr().out == ":4\n"

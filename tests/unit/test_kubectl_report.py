@@ -286,7 +286,7 @@ def test_without_boto3_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     import sys
 
     monkeypatch.setitem(sys.modules, "boto3", None)
-    with pytest.raises(CommandExit, match=r"dino-operator\[kubectl\]") as ended:
+    with pytest.raises(CommandExit, match=r"uv tool install '\.\[kubectl\]'") as ended:
         stored.ObjectStore(stored.Access(), "cells")
     assert ended.value.status == 69
 

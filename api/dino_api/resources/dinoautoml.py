@@ -165,8 +165,9 @@ class DinoAutoMLSpec(Camel):
     search: list[SearchParameter] = Field(
         default_factory=list,
         max_length=32,
-        description="What is searched. Absent: learning rates, weight decay, queries, dropout and "
-        "backbone in ranges that suit DINO.",
+        description="What is searched. Absent: train.optim.lr, train.optim.lr_backbone, "
+        "train.optim.weight_decay, model.num_queries and model.dropout_ratio, in ranges that suit "
+        "DINO; of these, what template.experiment does not set.",
     )
     objective: Objective = Field(default_factory=Objective, description="What is maximised.")
     pruning: Pruning | None = Field(

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dino_operator.kubectl.ending import DONE, UNAVAILABLE, CommandExit
+from dino_operator.kubectl.ending import DONE, INSTALL, UNAVAILABLE, CommandExit
 
 DESCRIPTION = """\
 A script that teaches a shell to complete kubectl-dino: commands, options, and the names of jobs and
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         from argcomplete.shell_integration import shellcode
     except ImportError as error:
-        message = 'Completion needs argcomplete: pip install "dino-operator[kubectl]".'
+        message = f"Completion needs argcomplete. {INSTALL.format('kubectl')}"
         raise CommandExit(UNAVAILABLE, message) from error
     print(shellcode([PROGRAM], shell=options.shell))
     return DONE

@@ -20,6 +20,8 @@ NO_PERMISSION = 77
 """Not allowed, or not logged in."""
 INTERRUPTED = 130
 """Ended by Ctrl-C, as shells count it."""
+INSTALL = "In a checkout of the project: uv tool install '.[{}]'."
+"""How what is missing is had; {}: the extras. No registry has the package."""
 CODES = {
     DONE: "done",
     USAGE: "the command or a manifest is wrong: mend it, then try again",

@@ -17,7 +17,13 @@ from dino_api.kubectl_yaml.reader import read
 from dino_api.kubectl_yaml.writer import Dumper
 from dino_api.names import SPEC_KEY, Action, Option, Stage
 from dino_api.resources.datasets import ARCHIVE, FOLDER
-from dino_operator.kubectl.ending import DATA_ERROR, NO_INPUT, UNAVAILABLE, CommandExit
+from dino_operator.kubectl.ending import (
+    DATA_ERROR,
+    INSTALL,
+    NO_INPUT,
+    UNAVAILABLE,
+    CommandExit,
+)
 from dino_operator.plan.model import Object
 from dino_operator.preview import Preview
 
@@ -48,9 +54,7 @@ def _program() -> str:
     program = str(own) if own.exists() else shutil.which("dino")
     if program is None:
         message = "--data needs the trainer, and there is no `dino` on the PATH."
-        raise CommandExit(
-            UNAVAILABLE, f'{message} Install it: pip install "dino-operator[trainer]".'
-        )
+        raise CommandExit(UNAVAILABLE, f"{message} {INSTALL.format('kubectl,trainer')}")
     return program
 
 

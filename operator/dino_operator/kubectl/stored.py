@@ -13,11 +13,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dino_api.names import DEFAULT_REGION, Env
-from dino_operator.kubectl.ending import NO_INPUT, NO_PERMISSION, UNAVAILABLE, USAGE, CommandExit
+from dino_operator.kubectl.ending import (
+    INSTALL,
+    NO_INPUT,
+    NO_PERMISSION,
+    UNAVAILABLE,
+    USAGE,
+    CommandExit,
+)
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed.objects import CONTAINER
 
-INSTALL = 'Install it: pip install "dino-operator[kubectl]".'
 _ABSENT = {"404", "NoSuchKey", "NotFound"}
 _IN_CLUSTER = re.compile(r"^([a-z0-9-]+)\.([a-z0-9-]+)(\.svc(\..*)?)?$")
 
@@ -84,7 +90,8 @@ class ObjectStore:
             from botocore.config import Config
             from botocore.exceptions import BotoCoreError
         except ImportError as error:
-            raise CommandExit(UNAVAILABLE, f"Reading s3:// needs boto3. {INSTALL}") from error
+            message = f"Reading s3:// needs boto3. {INSTALL.format('kubectl')}"
+            raise CommandExit(UNAVAILABLE, message) from error
         self.access, self.job = access, job
         style = "path" if access.path_style else "auto"
         key, secret = access.keys or (None, None)

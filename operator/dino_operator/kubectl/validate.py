@@ -31,8 +31,8 @@ examples:
   helm template . | kubectl dino validate -f -      in CI
 
 --data DIR has the datasets on this machine: for s3://bucket/cells/train it takes
-DIR/bucket/cells/train, DIR/cells/train or DIR/train, whichever is there. It needs the trainer:
-pip install "dino-operator[trainer]".
+DIR/bucket/cells/train, DIR/cells/train or DIR/train, whichever is there. It needs the trainer: in a
+checkout, uv tool install '.[kubectl,trainer]'.
 
 Problems and warnings go to standard error. Exit code 64: something is refused, 66: a file cannot be
 read, 65: the data has errors, 69: the trainer is not installed.

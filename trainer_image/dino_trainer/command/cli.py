@@ -338,7 +338,7 @@ def _run(action: str, arguments: argparse.Namespace, stop: threading.Event) -> i
 
         return result.run(arguments.spec, arguments.overrides, arguments.action_for, stop)
     if action == Stage.REPORT:
-        # Plotly and Optuna: two seconds that only this needs.
+        # Optuna, which nothing else here needs.
         from dino_trainer.command import report
 
         return report.run(arguments.spec, arguments.output)
