@@ -112,15 +112,25 @@ def test_only_drawn_values_whole_experiments_and_quantities_have_no_type() -> No
     ends = ("choices[]", "when.values[]", ".parameters", ".specification", ".inherited.experiment")
     refused = ("_data_sources", "_data_sources[]", ".distill.teacher", ".quantize.layers[]")
     assert untyped
-    assert all(path.endswith(ends + refused) for path in untyped)
+    assert all(path.endswith((*ends, *refused, ".quantize.backend_kwargs")) for path in untyped)
 
 
-def test_what_has_no_type_and_is_of_the_experiment_is_refused_by_a_rule() -> None:
+def test_what_has_no_type_and_is_of_the_experiment_is_refused_or_without_effect() -> None:
     start = ".spec.experiment."
     refused = {start + ".".join(path) for path, _ in decided()}
+    dead = {start + ".".join(path) for path, field in walk() if note_of(field).dead}
     empty = {start + rule.path for rule in RULES if "must be empty" in rule.must}
     untyped = {path.removesuffix("[]") for path, node in NODES.items() if UNTYPED in node}
-    assert {path for path in untyped if path.startswith(start)} <= refused | empty
+    assert {path for path in untyped if path.startswith(start)} <= refused | empty | dead
+
+
+@EACH_KIND
+def test_every_mapping_says_what_it_takes(kind: CustomResource) -> None:
+    """The API server takes no key of one that says nothing, or drops it without a word."""
+    says = {"properties", "additionalProperties", UNTYPED}
+    mappings = {path for path, node in nodes(root_schema(kind)) if node.get("type") == "object"}
+    silent = {path for path, node in nodes(root_schema(kind)) if not says & {*node}} & mappings
+    assert silent <= {".metadata"}
 
 
 @EACH_KIND

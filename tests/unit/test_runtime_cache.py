@@ -8,7 +8,7 @@ from typing import Any
 from dino_operator.runtime.cache import ObjectCache
 from dino_operator.runtime.keys import Key, Kind, key_of, keys_of
 from dino_operator.runtime.trim import trim
-from tests.builders import a_child, a_job, a_pod
+from tests.builders import a_child, a_job, a_pod, owned_by
 from tests.unit.plan_searches import a_search_for
 
 KEY = Key(Kind.DINOJOBS, "team", "x")
@@ -97,11 +97,28 @@ def test_deletions_are_forgotten_with_time() -> None:
 
 def test_shared_objects_are_known_by_namespace_until_forgotten() -> None:
     cache = ObjectCache()
-    cache.know("team", "ServiceAccount", "dino-trainer")
+    cache.know(
+        {"kind": "ServiceAccount", "metadata": {"namespace": "team", "name": "dino-trainer"}}
+    )
     assert cache.children(KEY).known == {("ServiceAccount", "dino-trainer")}
     assert cache.children(Key(Kind.DINOJOBS, "other", "x")).known == frozenset()
     cache.forget_known()
     assert cache.children(KEY).known == frozenset()
+
+
+def test_what_a_resource_controls_is_known_to_its_own_plans_alone() -> None:
+    """With thousands of jobs, each plan would look at what all of them have."""
+    cache = ObjectCache()
+    one, other = a_job("one"), a_job("other")
+    for job in (one, other):
+        cache.put(Kind.DINOJOBS, job.obj())
+        meta = {"name": f"{job.meta['name']}-spec", "namespace": "team"}
+        cache.know({"kind": "ConfigMap", "metadata": {**meta, "ownerReferences": [owned_by(job)]}})
+    key = key_of(Kind.DINOJOBS, one.obj())
+    assert cache.children(key).known == {("ConfigMap", "one-spec")}
+    cache.remove(Kind.DINOJOBS, one.obj())
+    cache.put(Kind.DINOJOBS, a_job("one").uid("later").obj())
+    assert cache.children(key).known == frozenset()
 
 
 def test_a_job_and_its_children_share_a_key_however_long_the_name() -> None:

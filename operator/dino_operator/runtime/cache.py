@@ -14,6 +14,7 @@ from dino_operator.plan.model import Object
 from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.objects import controller_uid
 from dino_operator.plan.observed.pod import Pod
 from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
 from dino_operator.runtime.keys import KINDS, Key, Kind, key_of, keys_of, named_by
@@ -30,6 +31,11 @@ def version_of(thing: Object) -> int:
 
 def _place(thing: Object) -> Place:
     return thing["metadata"]["namespace"], thing["metadata"]["name"]
+
+
+def _shared_in(namespace: str) -> str:
+    """In place of an owner's uid, which has no slash."""
+    return f"{namespace}/"
 
 
 def packed(kind: Kind, thing: Object) -> Object | bytes:
@@ -69,7 +75,7 @@ class ObjectCache:
         }
         self._naming: dict[Key, dict[Key, None]] = defaultdict(dict)
         self._deleted: dict[str, int] = {}
-        self._known: set[tuple[str, str, str]] = set()
+        self._known: dict[str, set[tuple[str, str]]] = defaultdict(set)
 
     def put(self, kind: Kind, thing: Object) -> bool:
         """Takes the object in, unless something newer is known. Returns whether it did."""
@@ -161,13 +167,12 @@ class ObjectCache:
 
     def children(self, key: Key, strangers: tuple[ApiObject, ...] = ()) -> Children:
         """What carries the label of the key, and what its resource names."""
-        space = key.namespace
         searches = key.kind is Kind.DINOAUTOMLS
         return Children(
             tuple(map(Job, self._of(Kind.JOBS, key))),
             tuple(map(Pod, self._of(Kind.PODS, key))),
             strangers,
-            frozenset((kind, name) for where, kind, name in self._known if where == space),
+            self._known_to(key),
             dinojobs=tuple(map(DinoJob, self._of(Kind.DINOJOBS, key))) if searches else (),
             automls=() if searches else tuple(map(DinoAutoML, self._of(Kind.DINOAUTOMLS, key))),
             others=self._others(key),
@@ -194,9 +199,20 @@ class ObjectCache:
                 waiting += [key_of(Kind.DINOAUTOMLS, each) for each in made]
         return others
 
-    def know(self, namespace: str, kind: str, name: str) -> None:
-        """Remembers that a shared object exists, until `forget_known`."""
-        self._known.add((namespace, kind, name))
+    def know(self, thing: Object) -> None:
+        """Remembers that an object exists which is not watched, until `forget_known`.
+
+        What a resource controls is remembered for its plans alone: those of thousands would look
+        at what each of the others has.
+        """
+        owner = controller_uid(thing) or _shared_in(thing["metadata"]["namespace"])
+        self._known[owner].add((thing["kind"], thing["metadata"]["name"]))
+
+    def _known_to(self, key: Key) -> frozenset[tuple[str, str]]:
+        """Kinds and names: of what the resource controls, and of what its namespace shares."""
+        resource = self.resource(key)
+        own = () if resource is None else self._known.get(resource["metadata"]["uid"], ())
+        return frozenset((*own, *self._known.get(_shared_in(key.namespace), ())))
 
     def forget_known(self) -> None:
         """Shared objects are not watched: now and then they are made sure of again."""

@@ -85,7 +85,7 @@ class ObjectWriter:
         if kind in PLURALS:
             self._cache.put(PLURALS[kind], made)
         elif kind in MADE_ONCE:
-            self._cache.know(meta["namespace"], kind, meta["name"])
+            self._cache.know(thing)
 
     async def _is_there(self, thing: Object) -> bool:
         """Quotas and policies refuse an object before anybody sees that it exists already."""
