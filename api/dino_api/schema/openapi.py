@@ -41,8 +41,8 @@ def _node(node: Schema, defs: dict[str, Schema]) -> Schema:
     for exclusive, bound in _EXCLUSIVE.items():
         if exclusive in node:
             result |= {bound: node[exclusive], exclusive: True}
-    # A CRD has no choice of types: any value passes, and who reads it judges. And it takes no key of
-    # a mapping, unless it says so.
+    # A CRD has no choice of types: any value passes, and who reads it judges. And it takes no key
+    # of a mapping, unless it says so.
     if "anyOf" in node or node.get("additionalProperties") is True:
         result["x-kubernetes-preserve-unknown-fields"] = True
     if "const" in node:
