@@ -176,6 +176,23 @@ def test_what_is_taken_is_made_as_it_was_foretold(operating: Operating) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+NULLS = ("spec.search[2].choices[0] set to None", "spec.search[3].when.values[0] set to None")
+
+
+def test_a_null_without_a_type_ends_in_a_sentence(operating: Operating) -> None:
+    """The API server took it, and then no status of the object any more."""
+    tried = [each for each in operations() if str(each).endswith(NULLS)]
+    assert len(tried) == len(NULLS)
+    with operating() as (cluster, operator):
+        living = Living(cluster)
+        things = [living.create(each.after()) for each in tried]
+        until_begun(living, things)
+        operator.settled()
+        ends = [condition_of(living.get(each), "Failed") for each in things]
+        assert [each["reason"] for each in ends] == [FailureReason.INVALID_SPEC] * len(things)
+        living.delete_all(things)
+
+
 def until_begun(living: Living, things: Sequence[Object]) -> None:
     """Something is said of each of them."""
     left: list[str] = []

@@ -82,9 +82,9 @@ def agree(ours: list[Any], theirs: list[tuple[str, str]]) -> bool:
     if any(not field and "strict decoding" in message for field, message in theirs):
         return all(name in theirs[0][1] for name in unknown(ours)) and bool(unknown(ours))
     said = "\n".join(message for _, message in theirs)
-    named = {each.field for each in ours if each.field and f'"{each.field}" must' not in said}
-    named -= {"metadata.name"}
     listed = {field for field, _ in theirs if field} - {"<nil>", "metadata.name"}
+    unlisted = {each.field for each in ours if f'"{each.field}" must' in said} - listed
+    named = {each.field for each in ours if each.field} - unlisted - {"metadata.name"}
     rules = [each.message for each in ours if not each.blocking and each.message != UNCHECKED]
     return named == listed and all(words(each) in said for each in rules)
 

@@ -198,10 +198,17 @@ def test_outside_the_experiment_only_choices_are_nullable_so_that_null_is_refuse
     nullable = {
         path: node
         for path, node in (NODES | SEARCH_NODES).items()
-        if "nullable" in node and not EXPERIMENTS.fullmatch(path)
+        if "nullable" in node and not EXPERIMENTS.fullmatch(path) and UNTYPED not in node
     }
     assert {".spec.automlPolicy", ".spec.engine", ".spec.pruning.name"} == {*nullable}
     assert all(None not in node["enum"] for node in nullable.values())
+
+
+def test_values_without_a_type_may_be_null_as_no_status_could_be_written_otherwise() -> None:
+    """The API server takes them of a new object, and refuses each later write of it."""
+    anything = [node for node in (NODES | SEARCH_NODES).values() if {*node} <= {UNTYPED, "nullable"}]
+    assert anything
+    assert all(node.get("nullable") for node in anything)
 
 
 def test_every_key_and_section_of_the_experiment_may_be_null_but_a_choice() -> None:

@@ -45,6 +45,10 @@ def _node(node: Schema, defs: dict[str, Schema]) -> Schema:
     # no key, unless it says so.
     if "anyOf" in node or node.get("additionalProperties") is True:
         result["x-kubernetes-preserve-unknown-fields"] = True
+    if "anyOf" in node:
+        # A null passes as well, but every later write of the object, be it of its status, would be
+        # refused by a rule that compares what it is in.
+        result["nullable"] = True
     if "const" in node:
         result["enum"] = [node["const"]]
     return result | _children(node, defs)
