@@ -206,7 +206,9 @@ def test_outside_the_experiment_only_choices_are_nullable_so_that_null_is_refuse
 
 def test_values_without_a_type_may_be_null_as_no_status_could_be_written_otherwise() -> None:
     """The API server takes them of a new object, and refuses each later write of it."""
-    anything = [node for node in (NODES | SEARCH_NODES).values() if {*node} <= {UNTYPED, "nullable"}]
+    anything = [
+        node for node in (NODES | SEARCH_NODES).values() if {*node} <= {UNTYPED, "nullable"}
+    ]
     assert anything
     assert all(node.get("nullable") for node in anything)
 
