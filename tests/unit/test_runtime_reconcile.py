@@ -7,6 +7,7 @@ import copy
 import pytest
 
 from dino_api import rfc3339
+from dino_api.names import EventReason
 from dino_operator.plan.model import Condition, Object, Settings, is_true
 from dino_operator.runtime.cache import ObjectCache
 from dino_operator.runtime.client import ApiError
@@ -349,3 +350,28 @@ async def test_without_the_right_to_read_them_jobs_run_all_the_same() -> None:
     assert told is not None
     said = (Condition.of(told, "Running") or Condition(False)).message
     assert said == "no pod is created; kubectl describe job x-preflight-1 says why"
+
+
+@pytest.mark.parametrize("status, told", [(422, 1), (400, 1), (409, 0), (503, 0)])
+async def test_a_status_that_is_not_taken_for_what_is_in_it_is_told_by_one_event(
+    status: int, told: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else can say it, and it is tried again and again."""
+    bench, events = Bench(), []
+    create = bench.world.create
+
+    async def noted(thing: Object) -> Object:
+        made = await create(thing)
+        if thing["kind"] == "Event" and thing["reason"] == EventReason.REFUSED:
+            events.append(thing["message"])
+        return made
+
+    async def refused(resource: Object, facts: Object) -> Object:
+        raise ApiError(status, "", "spec.search: got null")
+
+    monkeypatch.setattr(bench.world, "create", noted)
+    monkeypatch.setattr(bench.world, "apply_status", refused)
+    bench.world.submit()
+    await bench.work()
+    assert len(events) == told
+    assert all("spec.search: got null. Update the CRDs" in each for each in events)

@@ -46,8 +46,8 @@ def _node(node: Schema, defs: dict[str, Schema]) -> Schema:
     if "anyOf" in node or node.get("additionalProperties") is True:
         result["x-kubernetes-preserve-unknown-fields"] = True
     if "anyOf" in node:
-        # A null passes as well, but every later write of the object, be it of its status, would be
-        # refused by a rule that compares what it is in.
+        # A null passes as well, but each later write of the object, also of its status, would be
+        # refused by a rule on what it is in: findings/kubernetes-null-without-a-type.sh
         result["nullable"] = True
     if "const" in node:
         result["enum"] = [node["const"]]

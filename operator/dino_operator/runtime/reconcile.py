@@ -34,6 +34,8 @@ from dino_operator.runtime.writes import (
 )
 
 log = logging.getLogger(__name__)
+UNFIT = (400, 422)
+"""Answers to a status that does not fit its schema, or whose resource does not."""
 TAKEN_OVER = {Kind.DINOJOBS: "inherited", Kind.DINOAUTOMLS: "engine"}
 """Fields of a status by which all is taken over from what the spec names."""
 
@@ -246,10 +248,20 @@ class Reconciler:
             await self._writer.delete(key.namespace, delete)
         await self._events.post(resource, plan.events)
         if plan.status is not None:
-            applied = await self._api.apply_status(resource, plan.status)
+            applied = await self._apply_status(resource, plan.status)
             self._cache.put(key.kind, applied)
             self._count(key.kind, resource, plan.status)
         log.info("%s: %s", key, _summary(plan))
+
+    async def _apply_status(self, resource: Object, status: Object) -> Object:
+        """Raises ApiError; where the content is refused, which no later try mends, it is told by an
+        event first."""
+        try:
+            return await self._api.apply_status(resource, status)
+        except ApiError as error:
+            if error.status in UNFIT:
+                await self._events.post(resource, (refusals.of_status(error.message),))
+            raise
 
     def _count(self, kind: Kind, resource: Object, facts: Object) -> None:
         """A start or an end, once: the status of the resource does not have it yet."""

@@ -189,6 +189,15 @@ def lasting(resource: Resource, refusal: Refusal) -> tuple[Event, ...]:
     return (Event(EventReason.REFUSED, judged.message, judged.message, warning=True),)
 
 
+def of_status(message: str) -> Event:
+    """The event of a status that the API server does not take: nothing else can say it."""
+    text = (
+        f"The API server refuses what is to be said of it: {message}. Update the CRDs to those of "
+        "the operator's version, or create it again without what is named here"
+    )
+    return Event(EventReason.REFUSED, text, "status", warning=True)
+
+
 # ---- one answer after the other ----------------------------------------------------------------
 
 
