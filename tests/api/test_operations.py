@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from decimal import ROUND_UP, Decimal
 from itertools import count
 from random import Random
 from typing import Any
@@ -47,6 +48,8 @@ STEPS = 4
 FREE = {AUTOML_KIND: EDITABLE, "DinoJob": ("runPolicy",)}
 MISSING = ("priorityClassName", "runtimeClassName")
 """What is not there, so that no pod would be made."""
+MOST, LEAST = 2**63 - 1, Decimal("0.001")
+"""Of a quantity."""
 SOON = 600
 """Seconds: what is to end sooner ends while it is looked at."""
 NUMBERS = count()
@@ -258,8 +261,10 @@ def amiss_at_the_end(now: Object, judged: Judged, failed: Object) -> Iterator[st
 
 
 def is_short(spec: Object) -> bool:
-    limit = (spec.get("runPolicy") or {}).get("activeDeadlineSeconds")
-    return limit is not None and limit < SOON
+    """Whether it may end by its deadline while it is looked at, or a trial of it by the trials'."""
+    policies = [each.get("runPolicy") or {} for each in (spec, spec.get("template") or {})]
+    limits = [each.get("activeDeadlineSeconds") for each in policies]
+    return any(limit is not None and limit < SOON for limit in limits)
 
 
 def awaits(now: Object) -> bool:
@@ -278,10 +283,11 @@ def first_of(judged: Judged) -> set[tuple[str, str]]:
 
 
 def lacking(wanted: Any, there: Any, at: str) -> Iterator[str]:
-    """What of the one does not stand in the other; the API server adds defaults."""
+    """What of the one does not stand in the other; the API server adds defaults, and leaves out
+    what is empty."""
     if isinstance(wanted, dict) and isinstance(there, dict):
         for key, value in wanted.items():
-            if value not in (None, {}, []):
+            if value not in (None, {}, [], ""):
                 yield from lacking(value, there.get(key), f"{at}.{key}")
     elif isinstance(wanted, list) and isinstance(there, list) and len(wanted) == len(there):
         for index, value in enumerate(wanted):
@@ -291,12 +297,13 @@ def lacking(wanted: Any, there: Any, at: str) -> Iterator[str]:
 
 
 def same_quantity(wanted: Any, there: Any) -> bool:
-    """The API server writes 0.5 as 500m."""
+    """The API server writes 0.5 as 500m, has nothing below 1m, and no number beyond 64 bits: what
+    it makes of one is its own."""
     try:
-        parsed = [parse_quantity(each) for each in (wanted, there)]
+        asked, made = (parse_quantity(each) for each in (wanted, there))
     except (TypeError, ValueError):
         return False
-    return bool(parsed[0] == parsed[1])
+    return bool(asked > MOST or asked.quantize(LEAST, ROUND_UP) == made)
 
 
 RESTARTS = 4
