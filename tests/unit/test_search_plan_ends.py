@@ -32,6 +32,15 @@ def searched(**spec: object) -> SearchWorld:
     return world
 
 
+def failing() -> SearchWorld:
+    """A search that has failed with its first trial, and whose other trials still run."""
+    world = SearchWorld(maxTrials=9, maxFailedTrials=0)
+    world.baseline(0.5)
+    world.fail("x-trial-1", "Diverged")
+    world.settle()
+    return world
+
+
 @pytest.mark.parametrize("reason", ["InvalidSpec", "InvalidDataset", "AccessDenied", "Crashed"])
 def test_a_baseline_that_fails_before_its_data_was_checked_ends_the_search(reason: str) -> None:
     world = SearchWorld(maxFailedTrials=3)
@@ -131,10 +140,7 @@ def test_results_without_a_checkpoint_are_a_failure() -> None:
 
 
 def test_a_failure_that_was_told_is_not_taken_back() -> None:
-    world = SearchWorld(maxTrials=9, maxFailedTrials=0)
-    world.baseline(0.5)
-    world.fail("x-trial-1", "Diverged")
-    world.settle()
+    world = failing()
     world.edit(maxFailedTrials=5)
     world.settle()
     for job in world.live():

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from tests.unit.search_world import SearchWorld
-from tests.unit.test_search_plan_ends import TWICE, following, searched
+from tests.unit.test_search_plan_ends import TWICE, failing, following, searched
 
 
 def test_a_failure_stands_though_the_spec_is_not_understood_any_more() -> None:
-    world = SearchWorld(maxTrials=9, maxFailedTrials=0)
-    world.baseline(0.5)
-    world.fail("x-trial-1", "Diverged")
-    world.settle()
+    world = failing()
     world.edit(parallelTrials=50)
     world.settle()
     world.obey("x-trial-2")

@@ -87,6 +87,10 @@ class Children:
     kueue: KueueAccess = "unasked"
     workload: Workload | None = None
 
+    def dinojobs_of(self, uid: str) -> list[DinoJob]:
+        """Those that the search of that uid made: a namesake of before may have left others."""
+        return [each for each in self.dinojobs if each.controller_uid == uid]
+
     def lacking(self, needed: Iterable[Object]) -> tuple[Object, ...]:
         """What of this is not known to exist in the namespace."""
         made = ((each["kind"], objects.name_of(each), each) for each in needed)

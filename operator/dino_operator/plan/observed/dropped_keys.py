@@ -42,8 +42,7 @@ def refusal(view: JobView) -> Cause | None:
 
 def refusal_of_search(search: DinoAutoML, children: Children) -> Cause | None:
     """The same for a DinoAutoML. A namesake that is being deleted leaves trials for a while."""
-    trials = any(each.controller_uid == search.uid for each in children.dinojobs)
-    begun = trials or BEGUN & search.status.raw.keys()
+    begun = children.dinojobs_of(search.uid) or BEGUN & search.status.raw.keys()
     return None if begun else _cause(search.raw, AUTOML_KIND)
 
 

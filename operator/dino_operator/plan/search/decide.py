@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from dino_api import names as api
 from dino_api import rfc3339
-from dino_api.names import ConditionReason, ConditionType, FailureReason
+from dino_api.names import ConditionReason, FailureReason
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, SearchParameter
 from dino_api.search import InvalidSearch, resolve_search
 from dino_operator.plan.model import Condition, Object, Plan, Settings
@@ -25,7 +25,6 @@ from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
 from dino_operator.plan.rendered import spec_file
 from dino_operator.plan.reported import conditions, refusals
-from dino_operator.plan.reported.conditions import State
 from dino_operator.plan.reported.refusals import Judgement
 from dino_operator.plan.search import ends, status, warm_start
 from dino_operator.plan.search.after import completion, lost_spec
@@ -131,22 +130,14 @@ def _invalid(resource: DinoAutoML, children: Children, now: datetime, cause: Cau
     """
     failed = resource.status.raw.get("failure") or cause.to_status()
     facts: Object = {"failure": failed}
+    profile = Condition(False, ConditionReason.DATASETS_GIVEN, cause.message)
     if stopping := completion.stopping(resource, children):
-        state = _with_known(resource, status.ending(failed["message"]), cause)
+        state = status.with_known(resource, status.ending(failed["message"]), profile)
         planned = status.write(resource, state, now, facts, stopping.requeue_after)
         return replace(planned, patches=stopping.patches, deletes=stopping.deletes)
     facts |= {**status.settled(resource), "completionTime": rfc3339.text(now)}
     last = conditions.failed(failed["reason"], failed["message"])
-    return status.write(resource, _with_known(resource, last, cause), now, facts)
-
-
-def _with_known(resource: DinoAutoML, state: State, cause: Cause) -> SearchState:
-    """The state of a search that is not understood, with what was said before it was not."""
-    engine = resource.condition(ConditionType.ENGINE_READY) or status.NOT_CHOSEN
-    profile = resource.condition(ConditionType.PROFILE_APPLIED)
-    unknown = Condition(False, ConditionReason.DATASETS_GIVEN, cause.message)
-    data = resource.condition(ConditionType.DATA_READY) or state.data
-    return SearchState(replace(state, data=data), engine, profile or unknown)
+    return status.write(resource, status.with_known(resource, last, profile), now, facts)
 
 
 def _plan(view: SearchView) -> Plan:

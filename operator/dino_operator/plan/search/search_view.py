@@ -123,9 +123,8 @@ class SearchView:
 
     @property
     def own_dinojobs(self) -> list[DinoJob]:
-        """Trials and followers; a namesake's children of an earlier DinoAutoML are not ours."""
-        mine = self.children.dinojobs
-        return [each for each in mine if each.controller_uid == self.uid]
+        """Trials and followers."""
+        return self.children.dinojobs_of(self.uid)
 
     @property
     def is_over(self) -> bool:

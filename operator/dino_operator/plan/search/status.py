@@ -50,6 +50,15 @@ class SearchState:
         yield from self.state.conditions()
 
 
+def with_known(search: DinoAutoML, state: State, profile: Condition = DATA_GIVEN) -> SearchState:
+    """The state of a search that is not understood any more, with what was said of engine, profile
+    and data while it was. profile: where nothing was said of it."""
+    engine = search.condition(ConditionType.ENGINE_READY) or NOT_CHOSEN
+    data = search.condition(ConditionType.DATA_READY) or state.data
+    known = search.condition(ConditionType.PROFILE_APPLIED) or profile
+    return SearchState(replace(state, data=data), engine, known)
+
+
 def write(
     resource: DinoAutoML,
     state: SearchState,

@@ -59,11 +59,8 @@ def late_stops(resource: DinoAutoML, children: Children) -> tuple[Patch, ...]:
 
 
 def _trials(resource: DinoAutoML, children: Children) -> list[DinoJob]:
-    return [each for each in children.dinojobs if _is_trial_of(resource, each)]
-
-
-def _is_trial_of(resource: DinoAutoML, job: DinoJob) -> bool:
-    return job.controller_uid == resource.uid and number_of(resource.name, job) is not None
+    mine = children.dinojobs_of(resource.uid)
+    return [each for each in mine if number_of(resource.name, each) is not None]
 
 
 def the_search(view: SearchView) -> Plan:

@@ -32,7 +32,7 @@ def name_of(view: SearchView, index: int) -> str:
 
 def made(search: DinoAutoML, children: Children) -> list[DinoJob]:
     """The jobs on the winner that exist."""
-    mine = (each for each in children.dinojobs if each.controller_uid == search.uid)
+    mine = children.dinojobs_of(search.uid)
     return [each for each in mine if each.name.startswith(f"{search.name}-then-")]
 
 

@@ -21,7 +21,6 @@ from dino_operator.plan.reported.conditions import State
 from dino_operator.plan.search import status
 from dino_operator.plan.search.after import completion, followers, report
 from dino_operator.plan.search.after.report import Report
-from dino_operator.plan.search.status import SearchState
 from dino_operator.plan.search.trials import dinojobs
 
 
@@ -40,7 +39,7 @@ def plan(search: DinoAutoML, children: Children, now: datetime, cause: Cause) ->
         "artifacts": list(written.artifacts) or None,
         "then": rows or None,
     }
-    planned = status.write(search, _with_known(search, state), now, kept, written.again)
+    planned = status.write(search, status.with_known(search, state), now, kept, written.again)
     held = dinojobs.holds(search.wants_suspend, jobs)
     return replace(planned, patches=(*completion.late_stops(search, children), *held))
 
@@ -74,11 +73,3 @@ def _last(search: DinoAutoML, written: Report, rows: Sequence[Object], cause: Ca
     parts = [completion.outcome_of(search.status), *completion.troubles(written.problem, failed)]
     why = f"nothing more is made of it, as its spec is not understood any more: {cause.message}"
     return status.complete("; ".join((*parts, why)))
-
-
-def _with_known(search: DinoAutoML, state: State) -> SearchState:
-    """The state with what was said of engine, profile and data."""
-    engine = search.condition(ConditionType.ENGINE_READY) or status.NOT_CHOSEN
-    profile = search.condition(ConditionType.PROFILE_APPLIED) or status.DATA_GIVEN
-    data = search.condition(ConditionType.DATA_READY)
-    return SearchState(replace(state, data=data), engine, profile)
