@@ -148,7 +148,7 @@ chaos: setup ## SIGKILL at random on the dev cluster under trainings and a searc
 
 # One process for each core: each test runs its examples by itself.
 .PHONY: fuzz
-fuzz: setup ## Spoiled input for every reader of what others wrote: EXAMPLES=10000 of each test, in bounded memory
+fuzz: setup ## Spoiled input for every reader of what others wrote: EXAMPLES=10000 of each test, in bounded memory; failures come to build/fuzz
 	DINO_FUZZ_EXAMPLES=$(EXAMPLES) OMP_NUM_THREADS=1 $(PYTEST) -n auto --dist worksteal tests/fuzz
 
 # It asks for advisories, which are newer than a lock file; of the network it needs PyPI alone.

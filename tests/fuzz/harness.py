@@ -10,12 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 from dino_api.names import FailureReason
 from dino_trainer.errors import TrainerError
 
 EXAMPLES = int(os.environ.get("DINO_FUZZ_EXAMPLES", "0"))
 """Of each test; 0: few, and the same ones each time."""
+FOUND = Path(__file__).resolve().parents[2] / "build" / "fuzz"
+"""Where `make fuzz` keeps what failed: the words as they come, and the inputs, to begin with next."""
 STEPS = 3_000_000
 """Calls of functions, in Python or in C, that one input may cost: a count, as no clock is asked."""
 ROOM = 3 << 30
@@ -29,7 +32,7 @@ def fuzzed(few: int) -> settings:
     return settings(
         max_examples=EXAMPLES or few,
         derandomize=not EXAMPLES,
-        database=None,
+        database=DirectoryBasedExampleDatabase(FOUND / "inputs") if EXAMPLES else None,
         deadline=None,
         print_blob=True,
         suppress_health_check=list(HealthCheck),
