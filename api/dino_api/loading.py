@@ -14,7 +14,7 @@ from dino_api.actions import ACTIONS
 from dino_api.base import Section, note_of
 from dino_api.experiment.interpolation import interpolated
 from dino_api.experiment.overrides import apply_overrides
-from dino_api.experiment.paths import Loc, dotted, nearest, section_of, without_nulls
+from dino_api.experiment.paths import Loc, NearPaths, dotted, section_of, without_nulls
 from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec, readers
 from dino_api.kubectl_yaml.scalars import value_of
 from dino_api.names import Action
@@ -127,20 +127,21 @@ def _validate(data: dict[str, Any]) -> tuple[ExperimentSpec, list[Problem]]:
     can still be checked in the same pass.
     """
     problems: list[Problem] = []
+    near = NearPaths()
     while True:
         try:
             return ExperimentSpec.model_validate(data), problems
         except ValidationError as error:
             data = copy.deepcopy(data)
             for detail in error.errors():
-                problems.append(_problem(detail))
+                problems.append(_problem(detail, near))
                 _discard(data, detail["loc"])
 
 
-def _problem(detail: Any) -> Problem:
+def _problem(detail: Any, near: NearPaths) -> Problem:
     path, kind, got = dotted(detail["loc"]), detail["type"], detail["input"]
     if kind == "extra_forbidden":
-        return _unknown(path)
+        return _unknown(path, near)
     if got is None and all(isinstance(part, str) for part in detail["loc"]):
         default = _remedy(detail["loc"], "").replace(_TEMPLATE, "")
         return Problem(path, None, _NULL, default, "warning", NULL)
@@ -168,8 +169,8 @@ def _unquoted(got: Any, kind: str) -> str:
     return f"It is text: write {json.dumps(meant)}, without quotes." if fits else ""
 
 
-def _unknown(path: str) -> Problem:
-    close = nearest(path)
+def _unknown(path: str, near: NearPaths) -> Problem:
+    close = near.of(path)
     if close == [path]:  # a key whose name holds the dots
         remedy = "Write each part below the one before, without dots: model: {num_queries: 300}."
         return Problem(path, None, "is one key with dots in its name", remedy, id="unknown-key")

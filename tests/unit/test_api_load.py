@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dino_api.experiment import ExperimentSpec, digest
-from dino_api.experiment.paths import SYNONYMS, field_at, known_paths, nearest
+from dino_api.experiment.paths import (
+    LONGEST_HINTED,
+    MOST_HINTS,
+    SYNONYMS,
+    field_at,
+    known_paths,
+    nearest,
+)
 from dino_api.kubectl_yaml.reader import read
 from dino_api.loading import load
 from dino_api.names import Action
@@ -108,6 +115,28 @@ def test_the_nearest_name_is_suggested(path: str, wanted: list[str]) -> None:
 def test_at_most_three_names_and_none_for_nonsense() -> None:
     assert all(len(nearest(path + "x")) <= 3 for path in known_paths()[::8])
     assert nearest("xyzzy.plugh") == []
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        {"train": {f"num_epochs{number}": 1 for number in range(MOST_HINTS + 30)}},
+        {f"a{number}": f"${{train.num_epochs{number}}}" for number in range(MOST_HINTS + 30)},
+    ],
+    ids=["keys", "references"],
+)
+def test_of_many_wrong_names_the_first_are_compared_with_known_ones(
+    mapping: dict[str, Any],
+) -> None:
+    """Each comparison takes a millisecond, in the operator as well."""
+    remedies = [problem.remedy for problem in problems_of(mapping)]
+    assert sum("Did you mean" in remedy for remedy in remedies) == MOST_HINTS
+    assert len(remedies) >= MOST_HINTS + 30
+
+
+def test_a_path_longer_than_any_is_compared_with_none() -> None:
+    assert nearest("train." + "num_epochs" * 100) == []
+    assert len(max(known_paths(), key=len)) * 2 < LONGEST_HINTED
 
 
 def test_synonyms_lead_to_keys() -> None:

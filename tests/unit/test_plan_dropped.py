@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dino_api.experiment.paths import without_nulls
+from dino_api.experiment.paths import MOST_HINTS, without_nulls
 from dino_api.loading import load
 from dino_api.names import AUTOML_KIND, KIND, Action
 from dino_operator.plan.annotations import LAST_APPLIED, Annotation
@@ -347,3 +347,11 @@ def test_data_without_a_value_is_the_profiles_in_a_search() -> None:
         "spec.datasets: has no value, and means the data of the installation's smoke profile "
         "where it is left out. Give it a value, or remove the key."
     ]
+
+
+def test_of_many_dropped_keys_the_first_are_compared_with_known_ones() -> None:
+    """Each comparison takes a millisecond, in which the operator does nothing else."""
+    changes = [(f"{TRAIN}/num_epochs{number}", 1) for number in range(MOST_HINTS + 30)]
+    said = problems(applied(a_job().obj(), *changes), KIND)
+    assert len(said) == MOST_HINTS + 30
+    assert sum("Did you mean" in sentence for sentence in said) == MOST_HINTS

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from dino_api.actions import ACTIONS
 from dino_api.base import Section, note_of
-from dino_api.experiment.paths import Loc, dotted, field_at, nearest, section_of
+from dino_api.experiment.paths import Loc, NearPaths, dotted, field_at, section_of
 from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec
 from dino_api.names import Action
 from dino_api.problem import Problem
@@ -68,6 +68,7 @@ class _Resolver:
         self.root = root
         self.open: list[Loc] = []
         self.count = 0
+        self.near = NearPaths()
 
     def all(self, action: Action) -> tuple[dict[str, Any], list[Problem]]:
         """The whole spec, and a problem for each key that could not be resolved."""
@@ -150,10 +151,10 @@ class _Resolver:
             raise _resolver(resolver["name"])
         at, named = _absolute(inner, loc)
         if (standing := self._node_at(at)) is None:
-            return _default(at, named)
+            return _default(at, named, self.near)
         node, place = standing
         if node is None and _is_key(at):
-            return _default(at, named)
+            return _default(at, named, self.near)
         if node == MISSING:
             rule = f"refers to {named}, which is {MISSING}: its value is still missing"
             raise _UnresolvedReference(rule, f"Give {named} a value.", "missing-value")
@@ -232,12 +233,12 @@ def _absolute(inner: str, loc: Loc) -> tuple[Loc, str]:
     return at, dotted(tuple(shown))
 
 
-def _default(at: Loc, named: str) -> Any:
+def _default(at: Loc, named: str, near: NearPaths) -> Any:
     """The default of a key that nobody gave. Raises _UnresolvedReference for no key."""
     try:
         field = field_at(".".join(map(str, at)))
     except KeyError:
-        close = nearest(named)
+        close = near.of(named)
         hint = f"Did you mean {' or '.join(close)}?" if close else "Variables are not read."
         raise _UnresolvedReference(
             f"refers to {named}, and the spec has no such key", hint

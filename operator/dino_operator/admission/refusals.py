@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dino_api import names as api
-from dino_api.experiment.paths import Loc
+from dino_api.experiment.paths import Loc, NearPaths
 from dino_operator.admission import metadata
 from dino_operator.admission.keywords import broken
 from dino_operator.admission.model import FieldError, Schema
@@ -64,9 +64,10 @@ def _unknown(manifest: Schema, known: Schema) -> Iterator[FieldError]:
         if name not in _ROOT:
             yield FieldError(str(name), f"is unknown.{crd_schema.did_you_mean(name, _ROOT)}")
     yield from metadata.unknown(manifest["metadata"])
+    near = NearPaths()
     for at in crd_schema.unknown(manifest["spec"], known):
         where = crd_schema.named(("spec", *at))
-        yield FieldError(where, f"is unknown.{crd_schema.near(at, known)}")
+        yield FieldError(where, f"is unknown.{crd_schema.near(at, known, near)}")
 
 
 def _of_schema(stored: Any, known: Schema) -> Iterator[FieldError]:

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
-from dino_api.experiment.paths import Loc, dotted, nearest
+from dino_api.experiment.paths import Loc, NearPaths, dotted
 from dino_api.generate import crd
 from dino_api.kubectl_yaml.scalars import value_of
 from dino_api.problem import show
@@ -65,15 +65,15 @@ def _step(part: str | int) -> str:
     return f'["{part}"]' if "." in part else f".{part}"
 
 
-def near(at: Loc, schema: Object) -> str:
+def near(at: Loc, schema: Object, paths: NearPaths) -> str:
     """`Did you mean …?` for an unknown key; empty where nothing is like it."""
     if EXPERIMENT in at:  # as the loader finds it: also at other levels
         before = at.index(EXPERIMENT) + 1
-        close = nearest(dotted(at[before:]))[:1]
-        paths = [dotted(("spec", *at[:before], each)) for each in close]
+        close = paths.of(dotted(at[before:]))[:1]
+        meant = [dotted(("spec", *at[:before], each)) for each in close]
     else:
         return did_you_mean(at[-1], _below(at[:-1], schema), f"{dotted(('spec', *at[:-1]))}.")
-    return f" Did you mean {paths[0]}?" if paths else ""
+    return f" Did you mean {meant[0]}?" if meant else ""
 
 
 def did_you_mean(word: object, known: Iterable[str], before: str = "") -> str:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from dino_api.experiment.paths import Loc, value_at
+from dino_api.experiment.paths import Loc, NearPaths, value_at
 from dino_api.names import AUTOML_KIND, KIND, ConditionType, FailureReason
 from dino_api.resources.null_keys import misleading
 from dino_operator.plan.annotations import LAST_APPLIED
@@ -65,13 +65,14 @@ def problems(resource: Object, kind: str) -> list[str]:
     if not isinstance(written, dict):
         return []
     stored, known = resource.get("spec") or {}, crd_schema.of_spec(kind)
-    unknown = [(at, _message(at, known)) for at in crd_schema.unknown(written, known)]
+    near = NearPaths()
+    unknown = [(at, _message(at, known, near)) for at in crd_schema.unknown(written, known)]
     return [each for at, each in (*unknown, *nulls(written, kind)) if not _has(stored, at)]
 
 
-def _message(at: Loc, known: Object) -> str:
+def _message(at: Loc, known: Object, near: NearPaths) -> str:
     where = crd_schema.named(("spec", *at))
-    return f"{where}: is unknown, and the API server dropped it.{crd_schema.near(at, known)}"
+    return f"{where}: is unknown, and the API server dropped it.{crd_schema.near(at, known, near)}"
 
 
 def nulls(written: Object, kind: str) -> Iterator[tuple[Loc, str]]:
