@@ -7,12 +7,14 @@ import hashlib
 import io
 import multiprocessing
 import os
+import random
 import subprocess
 import tarfile
 import threading
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from dino_trainer.data.archive import take_in
 from dino_trainer.data.archive_root import image_root
@@ -36,9 +38,25 @@ def test_an_honest_archive_can_be_read(name: str, tmp_path: Path) -> None:
         assert file.read_bytes() == jpeg(40 * n)
         assert images.size(f"{n}.jpg") == len(jpeg(40 * n))
     assert (images.find("4.jpg"), images.size("4.jpg")) == (None, -1)
-    assert digest == hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert digest == blake3(archive.read_bytes()).hexdigest()
     assert sum(moved) == archive.stat().st_size
     assert [path.name for path in tmp_path.iterdir() if path != archive] == ["out.tar"]
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+@pytest.mark.parametrize("most", [10_007, 1 << 30])
+def test_an_archive_has_one_digest_however_it_comes(name: str, most: int, tmp_path: Path) -> None:
+    """That of all its bytes, those behind its end too."""
+
+    class InPieces(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(min(size or most, most))
+
+    image = random.Random(0).randbytes(5 << 20)
+    content = pack(tmp_path / name, [("1.jpg", image)]).read_bytes() + bytes(3 << 20)
+    digest, index = take_in(InPieces(content), tmp_path / "out.tar")
+    assert digest == blake3(content).hexdigest()
+    assert list(index.files) == ["1.jpg"]
 
 
 def test_what_is_kept_is_the_tar_to_the_last_byte(tmp_path: Path) -> None:

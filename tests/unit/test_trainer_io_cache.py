@@ -176,8 +176,8 @@ def test_the_locks_of_earlier_releases_lie_elsewhere(tmp_path: Path) -> None:
 def test_a_note_that_is_no_json_is_no_note(tmp_path: Path) -> None:
     cache = DataCache(tmp_path, quiet)
     assert cache.note("a") is None
-    cache.write_note("a", {"sha256": "x"})
-    assert cache.note("a") == {"sha256": "x"}
+    cache.write_note("a", {"blake3": "x"})
+    assert cache.note("a") == {"blake3": "x"}
     for damaged in ("", "{", "[1]"):
         (tmp_path / "notes" / "a.json").write_text(damaged)
         assert cache.note("a") is None

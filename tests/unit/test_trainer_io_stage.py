@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 from pathlib import Path
 
@@ -66,6 +68,25 @@ def test_a_local_archive_is_read_once(tmp_path: Path) -> None:
     assert len(said) == 2
     assert changed.images.find("4.jpg")
     assert changed.digest != first.digest
+
+
+def test_an_archive_that_an_earlier_release_noted_is_read_anew(tmp_path: Path) -> None:
+    """Its SHA-256 stands for nothing here: of one archive there must not be two digests."""
+    folder, work = a_folder(tmp_path / "data"), tmp_path / "work"
+    archive = an_archive(tmp_path / "images.tar")
+    source = Source(str(archive), str(folder / "annotations.json"))
+    [first] = run(work, source)
+    [note] = (work / "notes").iterdir()
+    content = json.loads(note.read_bytes())
+    now = content.pop("blake3")
+    before = hashlib.sha256(archive.read_bytes()).hexdigest()
+    for name in ("content/{}.tar", "indexes/{}.json"):
+        (work / name.format(now)).rename(work / name.format(before))
+    note.write_text(json.dumps(content | {"sha256": before}))
+    said: list[str] = []
+    assert run(work, source, said=said) == [first]
+    assert said == [f"Reading {archive} ({archive.stat().st_size / 1024:.1f} KB)"]
+    assert (work / f"content/{now}.tar").read_bytes() == archive.read_bytes()
 
 
 def test_an_s3_archive_is_downloaded_once_and_read_in_place(bucket: Bucket, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def take_in(
 ) -> tuple[str, Index]:
     """Writes the .tar in `archive` to the new file `into`, inflated where it is packed.
 
-    Returns the SHA-256 of the archive's own bytes, and where the files lie in `into`.
+    Returns the BLAKE3 of the archive's own bytes, in hex, and where the files lie in `into`.
 
     archive: a file, or the bytes of one as they come. name: what error messages call it (its URI).
     moved: hears of bytes read.

@@ -1,13 +1,13 @@
 """Staged data under names that follow from its content, shared by jobs that write at the same time.
 
-    objects/<key>/…    one annotation file on S3, by the store's account of it (place, size, ETag)
-    content/<sha>.tar  an archive, inflated where it was packed, by the archive's own bytes
-    indexes/<sha>.json where the files lie in it
-    images/<key>       one image of an S3 folder
-    lists/<key>/       all images of an S3 folder: hard links to the above
-    notes/<key>.json   which content an archive had when it was last seen
-    checked/…          what the preflight found in images
-    tmp/<token>@…/     what a writer is at; leases/… who that is (locks/ in earlier releases)
+    objects/<key>/…     one annotation file on S3, by the store's account of it (place, size, ETag)
+    content/<hash>.tar  an archive, inflated where it was packed, by the BLAKE3 of its own bytes
+    indexes/<hash>.json where the files lie in it
+    images/<key>        one image of an S3 folder
+    lists/<key>/        all images of an S3 folder: hard links to the above
+    notes/<key>.json    which content an archive had when it was last seen
+    checked/…           what the preflight found in images
+    tmp/<token>@…/      what a writer is at; leases/… who that is (locks/ in earlier releases)
 
 An entry appears by one rename when it is whole and never changes: readers need no lock, and two
 writers of one entry only waste work. That is what locks are for: the second waits for the first,

@@ -148,7 +148,7 @@ def is_packed(uri: str) -> bool:
 
 
 def packed(uri: str, work: StagingContext) -> tuple[ArchivedImages, str]:
-    """An archive's content, and the archive's SHA-256. Failures as of `stage`."""
+    """An archive's content, and the archive's BLAKE3. Failures as of `stage`."""
     base, name = split(uri)
     store = open_store(base if is_remote(uri) else str(Path(base).absolute()), work.say)
     entry = _required(store, name)
@@ -163,7 +163,7 @@ def packed(uri: str, work: StagingContext) -> tuple[ArchivedImages, str]:
         size = tar.stat().st_size
         if useless_gzip(entry.size, size):
             work.say(slow_gzip(uri))
-        note = {"uri": uri, "sha256": digest, "bytes": size}
+        note = {"uri": uri, "blake3": digest, "bytes": size}
         with named(scratch):
             index.write(scratch / "index.json")
         cache.keep(scratch / "index.json", f"indexes/{digest}.json")
@@ -179,7 +179,7 @@ def _known(cache: DataCache, key: str, uri: str) -> tuple[ArchivedImages, str] |
     the size shows.
     """
     note = cache.note(key) or {}
-    digest, size = str(note.get("sha256")), note.get("bytes")
+    digest, size = str(note.get("blake3")), note.get("bytes")
     tar = cache.path(f"content/{digest}.tar")
     if not tar.is_file() or tar.stat().st_size != size:
         return None
