@@ -12,13 +12,13 @@ from pydantic.fields import FieldInfo
 
 from dino_api.actions import ACTIONS
 from dino_api.base import Section, note_of
-from dino_api.experiment.interpolation import interpolated
+from dino_api.experiment.interpolation import MOST_VALUES, interpolated
 from dino_api.experiment.overrides import apply_overrides
 from dino_api.experiment.paths import Loc, NearPaths, dotted, section_of, without_nulls
 from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec, readers
 from dino_api.kubectl_yaml.scalars import value_of
 from dino_api.names import Action
-from dino_api.problem import Problem, SpecErrors
+from dino_api.problem import THE_SPEC, Problem, SpecErrors
 from dino_api.rules.experiment import check
 
 _RULES = {
@@ -76,10 +76,16 @@ def resolved(
     mapping: Mapping[str, Any] | None, overrides: Iterable[str], action: Action
 ) -> tuple[dict[str, Any], list[Problem]]:
     """What the spec says once overrides are applied and references resolved, its values unchecked;
-    and what was wrong so far. For `checked`; parameters as of `load`."""
+    and what was wrong so far. For `checked`; parameters as of `load`.
+
+    Raises SpecErrors where it is no mapping, or of more values than any spec has.
+    """
     if not isinstance(mapping, Mapping | None):
         rule = "must be sections with keys below them"
-        raise SpecErrors([Problem("the spec", mapping, rule, _TEMPLATE, id="value")])
+        raise SpecErrors([Problem(THE_SPEC, mapping, rule, _TEMPLATE, id="value")])
+    if _is_too_long(mapping):
+        rule = f"has more than {MOST_VALUES:,} keys and values"
+        raise SpecErrors([Problem(THE_SPEC, None, rule, "Shorten its lists.", id="value")])
     data, problems = apply_overrides(mapping or {}, overrides)
     problems += _drop_odd_keys(data, ())
     data, unresolved = interpolated(data, action)
@@ -105,6 +111,18 @@ def left_out(mapping: Mapping[str, Any]) -> list[Problem]:
         return []
     _, problems = _validate(dict(mapping))
     return [each for each in problems if each.id == NULL]
+
+
+def _is_too_long(mapping: Mapping[str, Any] | None) -> bool:
+    """Whether a sentence about each value would be more than anybody reads, or waits for."""
+    nodes: list[Any] = [mapping]
+    for _ in range(MOST_VALUES):
+        if not nodes:
+            return False
+        node = nodes.pop()
+        if isinstance(node, Mapping | list):
+            nodes.extend(node.values() if isinstance(node, Mapping) else node)
+    return bool(nodes)
 
 
 def _drop_odd_keys(node: Any, prefix: Loc) -> list[Problem]:

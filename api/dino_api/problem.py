@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Severity = Literal["error", "warning"]
+THE_SPEC = "the spec"
+"""The path of what is wrong with all of it."""
 
 
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong, where, and what to do.
 
-    path: dotted path of the key ("train.optim.lr"). got: the value given, None where none was.
-    rule: what must hold. remedy: what to write instead. id: stable name of the rule.
+    path: dotted path of the key ("train.optim.lr"), or THE_SPEC. got: the value given, None where
+    none was. rule: what must hold. remedy: what to write instead. id: stable name of the rule.
     """
 
     path: str
@@ -23,6 +25,11 @@ class Problem:
     remedy: str
     severity: Severity = "error"
     id: str = ""
+
+    def below(self, section: str) -> Problem:
+        """The same, of a spec that stands at `section` of something else."""
+        path = section if self.path == THE_SPEC else f"{section}.{self.path}"
+        return replace(self, path=path)
 
 
 class SpecErrors(ValueError):

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dino_api.experiment import ExperimentSpec, digest
+from dino_api.experiment.interpolation import MOST_VALUES
 from dino_api.experiment.paths import (
     LONGEST_HINTED,
     MOST_HINTS,
@@ -137,6 +138,21 @@ def test_of_many_wrong_names_the_first_are_compared_with_known_ones(
 def test_a_path_longer_than_any_is_compared_with_none() -> None:
     assert nearest("train." + "num_epochs" * 100) == []
     assert len(max(known_paths(), key=len)) * 2 < LONGEST_HINTED
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        {f"a{number}": 1 for number in range(MOST_VALUES + 1)},
+        {"dataset": {"eval_class_ids": ["x"] * (MOST_VALUES + 1)}},
+        {"dataset": {"eval_class_ids": [[]] * (MOST_VALUES + 1)}},
+    ],
+    ids=["keys", "values", "lists"],
+)
+def test_of_a_spec_longer_than_any_that_alone_is_said(mapping: dict[str, Any]) -> None:
+    """A sentence about each would take the operator seconds."""
+    (only,) = problems_of(mapping)
+    assert render(only).startswith("the spec: has more than 10,000 keys and values")
 
 
 def test_synonyms_lead_to_keys() -> None:

@@ -14,6 +14,7 @@ from dino_operator.plan.model import Delete, Event, Patch, Plan, Settings
 from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import children, pods, spec_file
 from tests.builders import (
+    NOON,
     JobBuilder,
     Object,
     a_child,
@@ -393,3 +394,13 @@ def test_a_pod_that_no_scheduler_takes_is_told_and_seldom_looked_at(gated: bool)
     running = next(each for each in late.status["conditions"] if each["type"] == "Running")
     assert running["reason"] == "PodsUnschedulable"
     assert ("SchedulingGated" if gated else "no scheduler has looked") in running["message"]
+
+
+def test_a_spec_longer_than_any_is_refused_in_one_sentence() -> None:
+    resource = a_job().obj()
+    resource["spec"]["experiment"] = {f"a{number}": 1 for number in range(10_000)}
+    made = plan(resource, around(), NOON, SETTINGS)
+    assert made.status is not None
+    assert made.status["failure"]["message"] == (
+        "spec.experiment: has more than 10,000 keys and values. Shorten its lists."
+    )

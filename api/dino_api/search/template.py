@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -129,7 +128,7 @@ def resolved_experiment(template: TrainingSpec) -> dict[str, Any]:
 def check_nulls(experiment: dict[str, Any]) -> Iterator[Problem]:
     """A warning for each key of the template's own experiment that is taken as left out."""
     for problem in left_out(experiment):
-        yield replace(problem, path=f"{_EXPERIMENT}.{problem.path}")
+        yield problem.below(_EXPERIMENT)
 
 
 def check_experiment(
@@ -140,7 +139,7 @@ def check_experiment(
     for problem in _problems(experiment):
         random_start = problem.id == RANDOM_START and not set(WEIGHTS).intersection(searched)
         if problem.severity == "error" or random_start:
-            yield replace(problem, path=f"{_EXPERIMENT}.{problem.path}")
+            yield problem.below(_EXPERIMENT)
     monitor = value_at(experiment, MONITOR)
     if monitor != OBJECTIVE:
         must = "is not the objective: the kept checkpoint may not be that of the best mAP50"

@@ -28,6 +28,7 @@ from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.observed.status import StoredInheritance
 from dino_operator.plan.rendered import inheritance, model_files
 
+EXPERIMENT = "spec.experiment"
 ONE_LINE = 1_000_000
 """Columns: a text of one line is not folded."""
 AT_HAND = 64
@@ -274,6 +275,13 @@ def _texts(node: Any, path: str) -> Iterator[tuple[str, str]]:
         yield path, node
 
 
+def _placed(problem: Problem, own: Mapping[str, Any] | None) -> Problem:
+    below = problem.below(EXPERIMENT)
+    if own is None or below.path == EXPERIMENT:
+        return below
+    return replace(problem, path=_place(problem.path, own))
+
+
 def _place(path: str, own: Mapping[str, Any]) -> str:
     """Where users write what stands at a path of the resolved spec: what the resource decides has
     a field of its own. own: their experiment, in which it may stand, too."""
@@ -284,7 +292,7 @@ def _place(path: str, own: Mapping[str, Any]) -> str:
         by = _decided_by(at)
         if by and not is_set(own, at):
             return f"{by}{bracket}{index}"
-    return f"spec.experiment.{path}"
+    return f"{EXPERIMENT}.{path}"
 
 
 def _decided_by(path: str) -> str:
@@ -304,8 +312,7 @@ def refuse(problems: list[Problem]) -> None:
 
 def _sentences(problems: list[Problem], own: Mapping[str, Any] | None = None) -> list[str]:
     """Sentences with the paths of the resource. own: the user's experiment; None: it is all."""
-    places = (f"spec.experiment.{e.path}" if own is None else _place(e.path, own) for e in problems)
-    return [render(replace(e, path=at)) for e, at in zip(problems, places, strict=True)]
+    return [render(_placed(each, own)) for each in problems]
 
 
 def problems_of(error: ValidationError, below: str = "") -> list[str]:
