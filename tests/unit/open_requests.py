@@ -32,7 +32,9 @@ class PlanId(NamedTuple):
     began: int
 
 
-ASKING: ContextVar[PlanId] = ContextVar("ASKING", default=PlanId(None, 0))
+NO_PLAN = PlanId(None, 0)
+"""Asked at the start, or by a resync."""
+ASKING: ContextVar[PlanId] = ContextVar("ASKING", default=NO_PLAN)
 WHERE = re.compile(
     r"/api(s/[^/]+)?/v[^/]+(/namespaces/(?P<space>[^/]+))?/(?P<plural>[a-z]+)"
     r"(/(?P<name>[^/]+))?(/(?P<sub>status))?"

@@ -26,6 +26,9 @@ from tests.unit.test_namespace_model import NamespaceAdversary
 from tests.unit.test_plan_model import JobAdversary
 from tests.unit.waiting_operator import Waiting
 
+ACTS = st.lists(st.integers(0, 11), min_size=1, max_size=2)
+"""What happens, by number; taken modulo of how many things may."""
+
 
 class OpenRequestRules(model_rules.Adversary):
     """What befalls requests, in place of what befalls an operator that makes one at a time."""
@@ -43,8 +46,8 @@ class OpenRequestRules(model_rules.Adversary):
     def an_operator(self, world: World) -> Waiting:
         return Waiting(world, note)
 
-    def happenings(self) -> dict[str, Callable[[], None]]:
-        """What may befall a plan while it waits for an answer."""
+    def cluster_acts(self) -> dict[str, Callable[[], None]]:
+        """What the cluster may do while a plan waits for an answer."""
         return {
             "the Job controller works": self.world.control_jobs,
             "pods start": self.world.start_pod,
@@ -60,29 +63,56 @@ class OpenRequestRules(model_rules.Adversary):
         for job in list(self.world.jobs())[-1:]:
             self.world.remove(Kind.JOBS, job)
 
+    def user_acts(self) -> dict[str, Callable[[], None]]:
+        """What users may do meanwhile."""
+        raise NotImplementedError
+
+    def happen(self, acts: list[int], by_user: bool, is_told: bool) -> None:
+        """Some of it, one after the other. is_told: the operator comes to know at once."""
+        for number in acts:
+            known = self.user_acts() if by_user else self.cluster_acts()
+            if known:
+                name = sorted(known)[number % len(known)]
+                note(f"  {name}")
+                known[name]()
+        if is_told:
+            self.operator.deliver_all()
+
     @rule(
         answers=st.integers(0, 8),
         early=model_rules.PICK,
-        what=st.lists(model_rules.PICK | st.integers(6, 20), min_size=1, max_size=2),
+        acts=ACTS,
+        by_user=st.booleans(),
         is_told=st.booleans(),
     )
-    def much_happens_while_plans_wait(
-        self, answers: int, early: int, what: list[int], is_told: bool
+    def something_happens_while_plans_wait(
+        self, answers: int, early: int, acts: list[int], by_user: bool, is_told: bool
     ) -> None:
-        """After so many answers; one more request is done by then. is_told: of what happens."""
+        """After so many answers; one more request is done by then."""
         self.operator.deliver_all()
         for key in self.keys():
             self.operator.reconcile(key)
         self.answers_come(answers)
         if self.operator.asks:
             self.operator.do(early)
-        for pick in what:
-            known = self.happenings()
-            name = sorted(known)[pick % len(known)]
-            note(f"  {name}")
-            known[name]()
-        if is_told:
-            self.operator.deliver_all()
+        self.happen(acts, by_user, is_told)
+
+    @rule(
+        rounds=st.integers(1, 3),
+        answers=st.integers(0, 15),
+        acts=ACTS,
+        by_user=st.booleans(),
+        is_told=st.booleans(),
+    )
+    def something_happens_while_all_goes_well(
+        self, rounds: int, answers: int, acts: list[int], by_user: bool, is_told: bool
+    ) -> None:
+        """After so many answers to plans."""
+        self.operator.befall(answers, lambda: self.happen(acts, by_user, is_told))
+        for _ in range(rounds):
+            self.cluster_goes_on()
+            self.world.end_pod(0)
+        self.operator.befall(0, lambda: None)
 
     @precondition(lambda self: self.operator.asks)
     @rule(count=st.integers(1, 12))
@@ -143,17 +173,16 @@ class OpenRequestRules(model_rules.Adversary):
 class ConcurrentJobs(OpenRequestRules, JobAdversary):
     """One DinoJob named x."""
 
-    def happenings(self) -> dict[str, Callable[[], None]]:
-        known = super().happenings()
+    def user_acts(self) -> dict[str, Callable[[], None]]:
         if self.world.dinojob is None:
-            return known | {"it is created again": self.world.submit}
+            return {"it is created again": self.world.submit}
         policy = self.world.dinojob["spec"]["runPolicy"]
-        known |= {
+        acts = {
             "it is deleted": self.user_deletes_it,
             "a namesake takes its place": self._replace,
             "it is suspended or resumed": lambda: self.world.edit(suspend=not policy["suspend"]),
         }
-        return known | ({"it is stopped": self.user_stops_it} if self.may_stop else {})
+        return acts | ({"it is stopped": self.user_stops_it} if self.may_stop else {})
 
     def _replace(self) -> None:
         self.user_deletes_it()
@@ -163,16 +192,16 @@ class ConcurrentJobs(OpenRequestRules, JobAdversary):
 class ConcurrentNamespace(OpenRequestRules, NamespaceAdversary):
     """A search with its trials, or a chain of jobs."""
 
-    def happenings(self) -> dict[str, Callable[[], None]]:
-        known = super().happenings()
+    def user_acts(self) -> dict[str, Callable[[], None]]:
+        acts = dict[str, Callable[[], None]]()
         for name in self._open(Kind.DINOAUTOMLS):
             on = not self.world.things[Kind.DINOAUTOMLS][name]["spec"].get("suspend")
-            known[f"{name} is suspended or resumed"] = partial(
+            acts[f"{name} is suspended or resumed"] = partial(
                 self.world.edit_any, Kind.DINOAUTOMLS, name, suspend=on
             )
         for name, job in self.world.things[Kind.DINOJOBS].items():
-            known[f"{name} is deleted"] = partial(self.world.remove, Kind.DINOJOBS, job)
-        return known
+            acts[f"{name} is deleted"] = partial(self.world.remove, Kind.DINOJOBS, job)
+        return acts
 
 
 @pytest.mark.parametrize("part", range(PARTS))

@@ -10,11 +10,11 @@ from dino_operator.plan.model import Object
 from dino_operator.plan.observed import objects
 from dino_operator.runtime.keys import Kind
 from tests.unit.plan_world import World
-from tests.unit.test_runtime_reconcile import KEY
 from tests.unit.waiting_operator import Waiting
 
 LAST_READ = "GET team/limitranges"
-"""Before a Job is made."""
+before_a_job = pytest.mark.parametrize("awaited", [LAST_READ, "POST team/configmaps"])
+"""What is awaited right before a Job is made."""
 
 
 @pytest.fixture
@@ -32,9 +32,12 @@ def the_job(operator: Waiting) -> Object:
     return job
 
 
-def test_what_is_planned_for_a_job_is_not_done_for_its_namesake(operator: Waiting) -> None:
+@before_a_job
+def test_what_is_planned_for_a_job_is_not_done_for_its_namesake(
+    operator: Waiting, awaited: str
+) -> None:
     operator.deliver_all()
-    operator.answer_until(LAST_READ)
+    operator.answer_until(awaited)
     operator.world.remove(Kind.DINOJOBS, the_job(operator))
     operator.world.submit(action="gen_trt_engine")
     operator.deliver_all()
@@ -46,9 +49,12 @@ def test_what_is_planned_for_a_job_is_not_done_for_its_namesake(operator: Waitin
     assert operator.world.created_jobs == ["x-gen-trt-engine-1"]
 
 
-def test_a_job_that_is_stopped_while_it_is_planned_is_not_begun(operator: Waiting) -> None:
+@before_a_job
+def test_a_job_that_is_stopped_while_it_is_planned_is_not_begun(
+    operator: Waiting, awaited: str
+) -> None:
     operator.deliver_all()
-    operator.answer_until(LAST_READ)
+    operator.answer_until(awaited)
     operator.world.edit(stop=True)
     operator.deliver_all()
     operator.answer_all()

@@ -82,6 +82,7 @@ class Waiting(Interrupted):
         logging.getLogger("dino_operator").addHandler(self.faults)
         self.requests: OpenRequests | None = None
         self.ends = True
+        self.befall(0, lambda: None)
         self.states = [(world.version, _shallow(world))]
         world.watchers.append(lambda *_: self.states.append((world.version, _shallow(world))))
         world.ever = self._ever
@@ -109,7 +110,8 @@ class Waiting(Interrupted):
         assert self.requests.serving is not None
         now = self.world.things
         try:
-            for version, self.world.things in reversed(self.states):
+            for version, things in reversed(self.states):
+                self.world.things = things
                 if fact():
                     return True
                 if version <= self.requests.serving.plan.began:
@@ -219,8 +221,18 @@ class Waiting(Interrupted):
     def answer(self, number: int) -> None:
         """One is done and answered."""
         assert self.requests is not None
-        self.requests.answer(self.pick(number))
+        request = self.pick(number)
+        if request.plan.key is not None:
+            self.answers_left -= 1
+            if not self.answers_left:
+                self.befalls()
+        if request in self.requests.open:
+            self.requests.answer(request)
         self.run()
+
+    def befall(self, answers: int, what: Callable[[], None]) -> None:
+        """Before so many answers to plans from now on."""
+        self.answers_left, self.befalls = answers + 1, what
 
     def do(self, number: int) -> None:
         """One is done, and not answered so far."""

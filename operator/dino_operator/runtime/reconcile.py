@@ -106,15 +106,18 @@ class Reconciler:
     async def _decide(
         self, key: Key, strangers: tuple[ApiObject, ...] = (), refusal: Refusal | None = None
     ) -> Decision:
-        """The plan, made of what is there now where it cannot be taken back. Raises ApiError, also
-        where the resource changed, or went, while the plan waited for what it read."""
+        """The plan, made of what is there now where it cannot be taken back. Raises ApiError."""
         decision = await self._plan(key, strangers, refusal=refusal)
         if decision.plan.irrevocable:
             await self.refresh(key)
             decision = await self._plan(key, strangers, fresh=True, refusal=refusal)
-        if decision.is_outdated(self._cache.resource(key)):
-            raise ApiError(409, "Conflict", "it has changed while it was planned")
+        self._check_current(key, decision)
         return decision
+
+    def _check_current(self, key: Key, decision: Decision) -> None:
+        """Raises ApiError where the resource changed, or went, while an answer was awaited."""
+        if decision.is_outdated(self._cache.resource(key)):
+            raise ApiError(409, "Conflict", "it has changed while an answer was awaited")
 
     async def _tell(self, key: Key, answer: RequestRefused) -> float | None:
         """Says what was refused, and does nothing else.
@@ -257,6 +260,7 @@ class Reconciler:
         if _is_seen_by_katib(plan):
             self._katib.forget(resource)
         for thing in plan.creates:
+            self._check_current(key, decision)
             await self._writer.create(resource, thing)
         for patch in plan.patches:
             patched = await self._writer.patch(key.namespace, patch)
