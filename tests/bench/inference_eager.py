@@ -24,6 +24,7 @@ from tests.bench.inference_sides import (
     in_turns,
     our_detector,
     pictures,
+    plain_detector,
     seen,
 )
 
@@ -53,7 +54,7 @@ class GridSampledDetector:
 def beside_grid_sample(folder: Path, spec: ExperimentSpec) -> Bench:
     """The entry for the model of `spec`. folder: an empty one."""
     ours, images = our_detector(folder, spec), pictures(folder)
-    peer = GridSampledDetector(ours)
+    peer = GridSampledDetector(plain_detector(folder, spec))
     share = matched(seen(peer, images, 1), seen(ours, images, 1))
     assert share is not None
     assert share >= SAME, f"the same in {100 * share:.2f} % of the detections only"

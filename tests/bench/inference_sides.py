@@ -45,7 +45,15 @@ def default_spec() -> ExperimentSpec:
 
 
 def our_detector(folder: Path, spec: ExperimentSpec) -> TorchDetector:
-    """The model of `spec` with random weights, from a checkpoint that is written into `folder`."""
+    """The model of `spec` with random weights, as evaluate and inference make it of a checkpoint.
+
+    folder: where the checkpoint is written.
+    """
+    return plain_detector(folder, spec).for_detection_alone()
+
+
+def plain_detector(folder: Path, spec: ExperimentSpec) -> TorchDetector:
+    """The same model as it was trained, from a checkpoint that is written into `folder`."""
     torch.manual_seed(0)
     names = [f"class {index}" for index in range(CLASSES)]
     model = build_dino(spec.model, len(names)).state_dict()

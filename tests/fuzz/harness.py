@@ -18,7 +18,7 @@ from dino_trainer.errors import TrainerError
 EXAMPLES = int(os.environ.get("DINO_FUZZ_EXAMPLES", "0"))
 """Of each test; 0: few, and the same ones each time."""
 FOUND = Path(__file__).resolve().parents[2] / "build" / "fuzz"
-"""Where `make fuzz` keeps what failed: the words as they come, and the inputs, to begin with next."""
+"""Where `make fuzz` keeps what failed: its words as they come, and its inputs for the next run."""
 STEPS = 3_000_000
 """Calls of functions, in Python or in C, that one input may cost: a count, as no clock is asked."""
 ROOM = 3 << 30

@@ -79,6 +79,32 @@ def test_frozen_batch_norm_is_torchvisions() -> None:
     assert gradients[0].allclose(gradients[1], rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["resnet_18", "resnet_50"])
+@torch.no_grad()
+def test_folded_batch_norms_change_nothing_but_rounding(name: str) -> None:
+    torch.manual_seed(0)
+    backbone = build_backbone(small(backbone=name)).eval()
+    for key, buffer in backbone.named_buffers():
+        buffer.copy_(torch.randn_like(buffer) / 5 + (0 if key.endswith(("mean", "bias")) else 1))
+        if key.endswith("var"):
+            buffer.abs_()
+    x = torch.randn(2, 3, 64, 96)
+    before = backbone(x)
+    backbone.fold_batch_norms()
+    for folded, plain in zip(backbone(x), before, strict=True):
+        assert folded.allclose(plain, rtol=1e-3, atol=1e-4 * float(plain.abs().max()))
+    assert not any(isinstance(module, FrozenBatchNorm2d) for module in backbone.modules())
+
+
+@torch.no_grad()
+def test_batch_norms_of_other_networks_are_not_folded() -> None:
+    backbone = build_backbone(small(backbone="timm/test_efficientnet")).eval()
+    x = torch.randn(1, 3, 64, 64)
+    before = backbone(x)
+    backbone.fold_batch_norms()
+    assert all(a.equal(b) for a, b in zip(backbone(x), before, strict=True))
+
+
 def test_frozen_batch_norm_keeps_no_feature_map() -> None:
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape), lambda t: t):

@@ -95,7 +95,7 @@ class InferenceLab:
         info = ModelInfo(ModelFile(uri="model.pth", format="checkpoint", sha256="abc"), spec,
                          NAMES, None, None, 10)  # fmt: skip
         self.detector = HalfDetector(info, also)
-        self.patch.setattr(inference, "open_model", lambda *_: self.detector)
+        self.patch.setattr(inference, "open_detector", lambda *_: self.detector)
 
     def run(
         self, sources: list[Path | str], *overrides: str, also: tuple[tuple[int, float], ...] = ()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.bench import start_time
-from tests.bench.start_time import Watcher, parts_of, read_log
+from tests.bench.start_time import Watcher, middle, parts_of, read_log
 
 LOG = """\
 2026-01-01T00:00:05.500000000Z Training data    s3://dino/small/train (annotations.json)
@@ -58,6 +58,19 @@ def test_without_preflight_and_with_data_that_is_there() -> None:
     assert parts["import, staging, model"] == pytest.approx(3.25, abs=1e-5)
     assert "preflight" not in parts
     assert "staging" not in parts
+
+
+def test_a_trial_begins_where_the_one_before_ended() -> None:
+    seen = {"called": ZERO + 3, "train job": ZERO + 3.25, "train scheduled": ZERO + 3.5}
+    parts = parts_of(seen, read_log(LOG))
+    assert next(iter(parts)) == "operator: training Job"
+    assert parts == pytest.approx({k: STAGES[k] for k in parts}, abs=1e-5)
+    assert sum(parts.values()) == pytest.approx(7.0, abs=1e-5)
+
+
+def test_the_middle_round_is_the_one_of_the_median_whole() -> None:
+    rounds = [{"a": 1.0, "b": 9.0}, {"a": 5.0, "b": 1.0}, {"a": 2.0, "b": 2.0}]
+    assert middle(rounds) == {"a": 5.0, "b": 1.0}
 
 
 def event(stage: str, **status: Any) -> dict[str, Any]:

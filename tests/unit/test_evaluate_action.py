@@ -95,7 +95,7 @@ def painted(
 ) -> Result:
     spec = spec_of(folder, *overrides)
     painter = Painter(load_folder(folder), spec, names)
-    patch.setattr(evaluate, "open_model", lambda *_: painter)
+    patch.setattr(evaluate, "open_detector", lambda *_: painter)
     return evaluate.run(spec, context_of(spec, reporter, stop=stop))
 
 
@@ -226,7 +226,7 @@ def test_sources_that_both_count_from_one_are_kept_apart(
     )
     spec = spec_of(folder, f"dataset.test_data_sources=[{text}]")
     painter = Painter(load_coco(staged), spec)
-    monkeypatch.setattr(evaluate, "open_model", lambda *_: painter)
+    monkeypatch.setattr(evaluate, "open_detector", lambda *_: painter)
     result = evaluate.run(spec, context_of(spec))
     said = json.loads(written(folder, "metrics.json").read_text())
     names = [f"{number}.png" for number in (1, 2, 3, 4, 5, 6, 1, 2, 3)]

@@ -334,6 +334,16 @@ def _lifecycle() -> dict[str, PlanCase]:
             Plan(deletes=(Delete("x-train-1", "job-of-uid-x"),), requeue_after=1),
             jobs=[child, a_child(job).attempt(2)],
         ),
+        "a Job that is being deleted after the end is not deleted again": PlanCase(
+            a_job().status(COMPLETE),
+            Plan(),
+            jobs=[a_child(job).deleting()],
+        ),
+        "nor one of two running Jobs, whose end is waited for": PlanCase(
+            a_job().status(RUNNING),
+            Plan(requeue_after=1),
+            jobs=[a_child(job).deleting(), a_child(job).attempt(2)],
+        ),
         "a running Job beside a completed one goes": PlanCase(
             a_job().status(RUNNING),
             Plan(deletes=(Delete("x-train-2", "job-of-uid-x-2"),), requeue_after=1),

@@ -176,6 +176,35 @@ async def test_a_trial_that_is_refused_holds_up_no_other() -> None:
     assert bench.world.things[Kind.DINOJOBS]["x-trial-0"]["spec"]["runPolicy"]["suspend"] is False
 
 
+class Guarded(Refusing):
+    """A world that lets nobody change the objects of some names."""
+
+    names: frozenset[str] = frozenset()
+
+    async def patch(self, namespace: str, patch: Patch) -> Object:
+        if patch.name in self.names:
+            raise self.answer.error(patch.kind, patch.name)
+        return await super().patch(namespace, patch)
+
+
+async def test_a_trial_that_nobody_may_change_keeps_no_other_from_being_held() -> None:
+    bench = Guarded(key=SEARCH, answer=WAITED_FOR["policy, Forbidden"])
+    bench.world._store(Kind.DINOAUTOMLS, a_search(engine="Embedded"))
+    await bench.pursue(2)
+    trial = copy.deepcopy(bench.world.things[Kind.DINOJOBS]["x-trial-0"])
+    trial["status"] = {"phase": "Running", "conditions": [{**DATA_READY}]}
+    bench.world._store(Kind.DINOJOBS, trial)
+    await bench.pursue(3)
+    trials = bench.world.things[Kind.DINOJOBS]
+    assert len(trials) >= 2
+    bench.names = frozenset({"x-trial-0"})
+    suspend_search(bench, True)
+    await bench.pursue(2)
+    held = {name: job["spec"]["runPolicy"].get("suspend", False) for name, job in trials.items()}
+    assert held == {name: name != "x-trial-0" for name in trials}
+    assert "refuses a change of DinoJob x-trial-0" in bench.running().message
+
+
 async def test_an_impossible_job_ends_at_its_first_try() -> None:
     bench = Refusing("Job", answer=INVALID)
     submit(bench, "Job")

@@ -14,9 +14,11 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.result import ModelFile
-from dino_trainer.detectors.opening import open_model
+from dino_trainer.detectors.opening import open_detector, open_model
 from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.errors import TrainerError
+from dino_trainer.model import build_dino
+from dino_trainer.model.backbone import FrozenBatchNorm2d
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST
 from dino_trainer.model_files.info import ModelInfo, check_structure, config_for
@@ -75,6 +77,18 @@ def test_the_weights_are_those_that_were_scored(folder: Path) -> None:
     found = detect(detector, data, config_for(detector.info, spec, spec.evaluate))
     assert found is not None
     assert Scorer(data).score(found)[0] == np.load(folder / "metrics.npy")[-1]
+
+
+def test_who_only_detects_opens_a_model_without_batch_norms(tmp_path: Path) -> None:
+    spec = a_user_spec("model.backbone=resnet_18", "model.enc_layers=1", "model.dec_layers=1")
+    path = tmp_path / "a.pth"
+    torch.save(build_dino(spec.model, 4).state_dict(), path)
+    folded = open_detector(str(path), spec, context_of(tmp_path))
+    assert isinstance(folded, TorchDetector)
+    assert not any(isinstance(part, FrozenBatchNorm2d) for part in folded.model.modules())
+    plain = open_model(str(path), spec, context_of(tmp_path))
+    assert isinstance(plain, TorchDetector)
+    assert any(isinstance(part, FrozenBatchNorm2d) for part in plain.model.modules())
 
 
 def test_a_checkpoint_says_what_it_is(folder: Path) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from dino_operator.plan.job.decide import plan as plan_job
-from dino_operator.plan.model import Object, Plan, Settings
+from dino_operator.plan.model import Object, Patch, Plan, Settings
 from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.children import Children, Refusal
@@ -262,10 +262,7 @@ class Reconciler:
         for thing in plan.creates:
             self._check_current(key, decision)
             await self._writer.create(resource, thing)
-        for patch in plan.patches:
-            patched = await self._writer.patch(key.namespace, patch)
-            if patch.kind in set(Kind):
-                self._cache.put(Kind(patch.kind), patched)
+        await self._change(key, plan.patches)
         for delete in plan.deletes:
             await self._writer.delete(key.namespace, delete)
         await self._events.post(resource, plan.events)
@@ -274,6 +271,23 @@ class Reconciler:
             self._cache.put(key.kind, applied)
             self._count(key.kind, resource, plan.status)
         log.info("%s: %s", key, _summary(plan))
+
+    async def _change(self, key: Key, patches: Sequence[Patch]) -> None:
+        """Tries every patch: one that is refused for good is no reason to keep others waiting.
+
+        Raises the first RequestRefused once all were tried.
+        """
+        refused: list[RequestRefused] = []
+        for patch in patches:
+            try:
+                patched = await self._writer.patch(key.namespace, patch)
+            except RequestRefused as answer:
+                refused.append(answer)
+                continue
+            if patch.kind in set(Kind):
+                self._cache.put(Kind(patch.kind), patched)
+        if refused:
+            raise refused[0]
 
     async def _apply_status(self, resource: Object, status: Object) -> Object:
         """Raises ApiError; where the content is refused, which no later try mends, it is told by an

@@ -16,7 +16,7 @@ from dino_trainer.data.scorable import check_scored
 from dino_trainer.data.splits import read_split
 from dino_trainer.data.transforms import read_image
 from dino_trainer.data.unreadable import skipped_in_words
-from dino_trainer.detectors.opening import open_model
+from dino_trainer.detectors.opening import open_detector
 from dino_trainer.errors import TrainerError
 from dino_trainer.evaluation import page, pictures
 from dino_trainer.evaluation.predictions import write_predictions
@@ -114,7 +114,7 @@ def conclude(
 
 def prepare_evaluation(spec: ExperimentSpec, context: RunContext) -> EvaluationTask:
     """Opens the model, reads the data, and refuses what does not fit before anything is run."""
-    detector = open_model(model_uri(spec, Action.EVALUATE), spec, context)
+    detector = open_detector(model_uri(spec, Action.EVALUATE), spec, context)
     share = spec.dataset.skip_unreadable
     dataset = read_split(spec.dataset.test_data_sources, _TEST, context, share)
     config = config_for(detector.info, spec, spec.evaluate)

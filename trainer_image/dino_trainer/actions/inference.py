@@ -8,7 +8,7 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.names import REPORT_FILE, Action
 from dino_api.result import Dataset, Result
 from dino_trainer.data.pictures import PictureListing, find_pictures
-from dino_trainer.detectors.opening import open_model
+from dino_trainer.detectors.opening import open_detector
 from dino_trainer.distributed.world import World
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.inference.classmap import names_by_label, read_lines
@@ -37,11 +37,11 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     Raises:
         TrainerError: InvalidDataset for a class map of other classes, and where no image can be
             read; InvalidSpec for a colour of a class that the model does not have; those of
-            `open_model` and `find_pictures`.
+            `open_detector` and `find_pictures`.
     """
     devices.tune_cpu()
     section = spec.inference
-    detector = open_model(model_uri(spec, Action.INFERENCE), spec, context)
+    detector = open_detector(model_uri(spec, Action.INFERENCE), spec, context)
     names = shown_class_names(spec, detector.info)
     style = Style(names, colours_of(names, section.color_map), section.outline_width)
     config = config_for(detector.info, spec, section)

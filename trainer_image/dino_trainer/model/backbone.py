@@ -18,6 +18,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from dino_trainer.model.backbone_names import RESNETS, TAO, TIMM, TimmBackbone, recipe_of
 from dino_trainer.model.config import DetectorConfig
@@ -26,6 +27,8 @@ from dino_trainer.model.pyramid import VIT_PATCH, FeaturePyramid, LevelNorms, Vi
 from dino_trainer.model.windows import GcVitBody, SwinBody
 
 STRIDES = (4, 8, 16, 32)  # of C2..C5
+# Convolutions of torchvision's ResNets, each with the BatchNorm that follows it.
+_NORMED = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))
 
 
 class FrozenBatchNorm2d(torchvision.ops.FrozenBatchNorm2d):  # type: ignore[misc]  # has no types
@@ -38,12 +41,16 @@ class FrozenBatchNorm2d(torchvision.ops.FrozenBatchNorm2d):  # type: ignore[misc
         super().__init__(channels, eps)
         self.after = after or nn.Identity()
 
+    @property
+    def statistics(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mean, variance, weight and bias, float[c] each."""
+        return self.running_mean, self.running_var, self.weight, self.bias
+
     def forward(self, x: Tensor) -> Tensor:
         """Return float[b, c, h, w]. One operation; torchvision's own takes eleven."""
-        statistics = (self.running_mean, self.running_var, self.weight, self.bias)
         if x.requires_grad:
-            return self.after(_Scaled.apply(x, *statistics, self.eps))
-        return self.after(F.batch_norm(x, *statistics, training=False, eps=self.eps))
+            return self.after(_Scaled.apply(x, *self.statistics, self.eps))
+        return self.after(F.batch_norm(x, *self.statistics, training=False, eps=self.eps))
 
 
 class _Scaled(torch.autograd.Function):
@@ -100,6 +107,15 @@ class Backbone(nn.Module):
         maps = self.body(x, mask) if isinstance(self.body, VitBody) else self.body(x)
         return maps if self.neck is None else self.neck(maps, (x.shape[2], x.shape[3]))
 
+    def fold_batch_norms(self) -> None:
+        """Make each BatchNorm part of the convolution before it: a pass less over each map.
+
+        For detection alone: the weights are no longer a checkpoint's, and outputs differ by
+        rounding. Networks other than torchvision's ResNets stay as they are.
+        """
+        if isinstance(self.body, ResNetBody):
+            self.body.fold_batch_norms()
+
     def distances(self) -> dict[str, int]:
         """Of a plain ViT, parameter name -> layers between it and the output. Else empty.
 
@@ -131,6 +147,19 @@ class ResNetBody(nn.Module):
             if index in self.stages:
                 maps.append(x)
         return maps
+
+    @torch.no_grad()
+    def fold_batch_norms(self) -> None:
+        """See `Backbone`."""
+        for module in self.modules():
+            for conv_name, norm_name in _NORMED:
+                conv, norm = getattr(module, conv_name, None), getattr(module, norm_name, None)
+                if isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d):
+                    mean, var, scale, shift = norm.statistics
+                    conv.weight, conv.bias = fuse_conv_bn_weights(
+                        conv.weight, conv.bias, mean, var, norm.eps, scale, shift
+                    )
+                    setattr(module, norm_name, norm.after)
 
 
 class TimmBody(nn.Module):

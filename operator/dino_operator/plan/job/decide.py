@@ -7,6 +7,7 @@ left of the deadline are read from the Jobs themselves; nothing in the operator'
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -77,7 +78,7 @@ def _plan(view: JobView) -> Plan:
     if refusals.is_of_a_change(view.children.refusal):
         return _unchanged(view)
     if view.surplus:
-        return Plan(deletes=tuple(_delete(job) for job in view.surplus), requeue_after=1)
+        return Plan(deletes=_deletions(view.surplus), requeue_after=1)
     return _go_on(view)
 
 
@@ -112,8 +113,9 @@ def _unchanged(view: JobView) -> Plan:
     return planned or write(view, state, facts={})
 
 
-def _delete(job: Job) -> Delete:
-    return Delete(job.name, job.uid)
+def _deletions(jobs: Iterable[Job]) -> tuple[Delete, ...]:
+    """None of what is being deleted: a finalizer of somebody else may hold it for long."""
+    return tuple(Delete(job.name, job.uid) for job in jobs if not job.is_being_deleted)
 
 
 def _after_the_end(view: JobView) -> Plan:
@@ -128,10 +130,9 @@ def _after_the_end(view: JobView) -> Plan:
         if ttl is not None and job.time_to_live != ttl:
             body = {"spec": {"ttlSecondsAfterFinished": ttl}}
             patches.append(Patch(job.name, job.uid, body))
-    deletes = [job for job in ours if not job.is_finished]
     return Plan(
         patches=tuple(patches),
-        deletes=tuple(_delete(job) for job in deletes),
+        deletes=_deletions(job for job in ours if not job.is_finished),
         status=conditions.changed(view.resource, conditions.seen_again(view.resource)),
     )
 
