@@ -95,7 +95,7 @@ MUTANTS = (
     Mutant(
         "the cache is trusted for what cannot be taken back",
         "runtime/reconcile.py",
-        "        if plan.irrevocable:\n",
+        "        if decision.plan.irrevocable:\n",
         "        if False:\n",
         CARRIED_OUT,
     ),

@@ -35,6 +35,7 @@ class OpenRequestRules(model_rules.Adversary):
 
     operator: Waiting
 
+    # No rules here: they are about the next request of an operator that makes one at a time.
     operator_is_killed_at_a_write = None
     answer_is_lost = None
     a_write_is_refused = None

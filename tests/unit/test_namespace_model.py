@@ -164,9 +164,7 @@ class NamespaceAdversary(model_rules.Adversary):
     @precondition(lambda self: self.searches and SEARCH not in self.world.things[Kind.DINOAUTOMLS])
     @rule(trials=st.integers(1, 2))
     def user_creates_it_again(self, trials: int) -> None:
-        follower = self.world.things[Kind.DINOJOBS].get("y")
-        if follower is not None:
-            self.world.remove(Kind.DINOJOBS, follower)
+        self.world.things[Kind.DINOJOBS].pop("y", None)
         self.world.submit_search(trials, parallelTrials=2, pruning={"name": "none"})
 
 
