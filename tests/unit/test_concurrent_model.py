@@ -20,12 +20,16 @@ from hypothesis.stateful import precondition, rule
 
 from dino_operator.runtime.keys import Kind
 from tests.unit import model_rules
-from tests.unit.model_runs import PARTS, run_episodes
+from tests.unit.model_runs import PARTS, episodes, run_episodes
 from tests.unit.plan_world import World
 from tests.unit.test_namespace_model import NamespaceAdversary
 from tests.unit.test_plan_model import JobAdversary
 from tests.unit.waiting_operator import Waiting
 
+JOBS_SHARE, NAMESPACE_SHARE = 0.16, 0.02
+"""Of as many episodes as the machines have whose requests are answered at once."""
+ENOUGH = 100
+"""Episodes in which each way to end comes at least once."""
 ACTS = st.lists(st.integers(0, 11), min_size=1, max_size=2)
 """What happens, by number; taken modulo of how many things may."""
 
@@ -207,10 +211,13 @@ class ConcurrentNamespace(OpenRequestRules, NamespaceAdversary):
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_one_job_ends_right_whatever_happens_before_an_answer(part: int) -> None:
-    run_episodes(ConcurrentJobs, part, 0.16)
-    assert ConcurrentJobs.ends.keys() == {"DinoJob Complete", "DinoJob Failed"}
+    run_episodes(ConcurrentJobs, part, JOBS_SHARE)
+    ends = {"DinoJob Complete", "DinoJob Failed"}
+    assert ConcurrentJobs.ends.keys() == ends or episodes(JOBS_SHARE) < ENOUGH
+    assert ConcurrentJobs.ends["DinoJob Complete"]
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_namespace_ends_right_whatever_happens_before_an_answer(part: int) -> None:
-    run_episodes(ConcurrentNamespace, part, 0.03)
+    run_episodes(ConcurrentNamespace, part, NAMESPACE_SHARE)
+    assert ConcurrentNamespace.ends["DinoAutoML Complete"]

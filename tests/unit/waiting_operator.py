@@ -293,6 +293,10 @@ class Waiting(Interrupted):
         except ApiError as error:
             self.tell(f"  the resync failed: {error}")
 
+    def at_rest(self, go_on: Callable[[], None], rounds: int = 3) -> None:
+        """Few rounds: in each it lists everything, and every plan is made twice."""
+        super().at_rest(go_on, rounds)
+
     def deliver(self, event: Event) -> None:
         """One watch event; before it has read everything it watches nothing, and comes to know
         later."""
