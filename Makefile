@@ -131,7 +131,8 @@ test-e2e: setup ## Real trainings and failures on the cluster (brings it up, bui
 proof: setup ## The operator against an adversary: EPISODES=10000, orders DEPTH=8 deep, PLANS=all spoiled moments, every mutant, every operation, a naive operator beside it
 	DINO_MODEL_EPISODES=$(EPISODES) DINO_MODEL_PARTS=16 DINO_MODEL_DEPTH=$(DEPTH) OMP_NUM_THREADS=1 \
 	  $(PYTEST) -rP -n auto tests/unit/test_plan_model.py tests/unit/test_namespace_model.py \
-	  tests/unit/test_search_plan_model.py tests/unit/test_exhaustive_model.py
+	  tests/unit/test_search_plan_model.py tests/unit/test_exhaustive_model.py \
+	  tests/unit/test_concurrent_model.py
 	DINO_FAULT_PLANS=$(PLANS) $(PYTEST) -rP tests/api/test_faults.py
 	$(RUN) python -m tests.proof.mutants
 	$(RUN) python -m tests.proof.naive $(filter-out all,$(PLANS))

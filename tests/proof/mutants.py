@@ -43,6 +43,8 @@ LIMIT = 300.0
 JOB = "test_plan_model.py"
 NAMESPACE = "test_namespace_model.py"
 CARRIED_OUT = "test_runtime_reconcile.py"
+CONCURRENT = "test_concurrent_model.py"
+OPEN_REQUESTS = "test_runtime_open_requests.py"
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ MUTANTS = (
     Mutant(
         "the cache is trusted for what cannot be taken back",
         "runtime/reconcile.py",
-        "        if plan.irrevocable:\n",
+        "        if decision.plan.irrevocable:\n",
         "        if False:\n",
         CARRIED_OUT,
     ),
@@ -271,6 +273,41 @@ MUTANTS = (
         "        if not self.leads:\n            self._end(",
         "        if False:\n            self._end(",
         "test_runtime_lease.py",
+    ),
+    Mutant(
+        "a status goes to whatever version there is",
+        "runtime/client.py",
+        '("name", "namespace", "uid", "resourceVersion")',
+        '("name", "namespace", "uid")',
+        CONCURRENT,
+    ),
+    Mutant(
+        "a key is in two hands",
+        "runtime/queue.py",
+        "        self._working.add(key)\n",
+        "",
+        CONCURRENT,
+    ),
+    Mutant(
+        "it stops before what it has sent is answered",
+        "runtime/loop.py",
+        "        await self._client.finish_writes()\n",
+        "",
+        CONCURRENT,
+    ),
+    Mutant(
+        "a plan is carried out for what has changed since",
+        "runtime/reconcile.py",
+        "        return not self.plan.is_empty and _identity(self.resource) != _identity(known)\n",
+        "        return False\n",
+        OPEN_REQUESTS,
+    ),
+    Mutant(
+        "what a late answer may bring back is forgotten",
+        "runtime/loop.py",
+        "forget_deleted(min(self._listed.values(), default=0))",
+        "forget_deleted(min(listed.values(), default=0))",
+        OPEN_REQUESTS,
     ),
 )
 IN_MAKE_TEST = (

@@ -45,13 +45,17 @@ class Adversary(RuleBasedStateMachine):
         super().__init__()
         self.world = world
         world.takes_every_spec = True
-        self.operator = Interrupted(world)
+        self.operator = self.an_operator(world)
 
     def teardown(self) -> None:
         try:
             self.settle()
         finally:
-            self.operator.loop.close()
+            self.operator.close()
+
+    def an_operator(self, world: World) -> Interrupted:
+        """The one that is often interrupted."""
+        return Interrupted(world)
 
     def keys(self) -> list[Key]:
         """The plans that are made."""

@@ -120,15 +120,22 @@ class Namespace(World):
         if search is None or objects.uid_of(search) != uid:
             return  # it was deleted meanwhile: the garbage collector takes the trial
         assert not search.get("status", {}).get("completionTime"), "the search was over"
-        assert number < search["spec"]["maxTrials"], "a trial too many"
         busy = [each for each in self.live_trials() if objects.controller_uid(each) == uid]
-        assert len(busy) < search["spec"]["parallelTrials"], "more trials than may run"
+        assert self.ever(lambda: number < self._most("maxTrials")), "a trial too many"
+        assert self.ever(lambda: len(busy) < self._most("parallelTrials")), (
+            "more trials than may run"
+        )
         drawn = made["metadata"]["annotations"][Annotation.PARAMETERS.value]
         name = objects.name_of(made)
         rows = search.get("status", {}).get("history", [])
         if name in [row["name"] for row in rows]:
             assert self.drawn[uid, name] == drawn, "a trial that is made again is drawn anew"
         self.drawn[uid, name] = drawn
+
+    def _most(self, field: str) -> int:
+        """A number of the search's spec; 0 where there is none."""
+        search = self.things[Kind.DINOAUTOMLS].get(SEARCH)
+        return search["spec"][field] if search else 0
 
 
 REPORT = {"name": "report.html", "uri": "s3://results/s/report/report.html"}

@@ -52,14 +52,23 @@ class Interrupted:
 
     def __init__(self, world: World, settings: Settings | None = None) -> None:
         self.world, self.settings = world, settings or Settings("trainer:1")
-        self.loop = asyncio.new_event_loop()
-        self.loop.set_default_executor(AtOnce())
+        self.loop = self.new_loop()
         self.on_the_way: list[Event] = []
         self.skew = 0.0
         self.past: dict[Kind, list[Object]] = {}
         self.past_version = 0
         world.watchers.append(lambda *event: self.on_the_way.append(event))
         self.restart()
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        """What it runs on."""
+        made = asyncio.new_event_loop()
+        made.set_default_executor(AtOnce())
+        return made
+
+    def close(self) -> None:
+        """Nothing of it is left."""
+        self.loop.close()
 
     def restart(self) -> None:
         """A new process, which reads everything."""

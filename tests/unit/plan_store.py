@@ -38,7 +38,10 @@ def copied(thing: Any) -> Any:
 
 
 class Store:
-    """What exists. Every change goes through `_store`, which numbers it and tells watchers."""
+    """What exists. Every change goes through `_store`, which numbers it and tells watchers.
+
+    ever: whether what others may change at any time is so, or was when the plan that asks began.
+    """
 
     def __init__(self) -> None:
         self.things: dict[Kind, dict[str, Object]] = {kind: {} for kind in Kind}
@@ -51,6 +54,7 @@ class Store:
         self.writes = 0
         self.crash: Callable[[str], None] = lambda moment: None
         self.read: Callable[[], None] = lambda: None
+        self.ever: Callable[[Callable[[], bool]], bool] = lambda fact: fact()
         self.before: Object = {}
         self.watchers: list[Callable[[Kind, str, Object], None]] = []
         self.ended: dict[str, Object] = {}
@@ -123,7 +127,8 @@ class Store:
             if patch.kind == "jobs" and "suspend" in changes:
                 assert not queued(thing), "Kueue alone suspends and resumes its Jobs"
                 if changes["suspend"] is False:
-                    assert not self._is_stopped(thing), "a stopped job is not resumed"
+                    going = self.ever(lambda: not self._is_stopped(thing))
+                    assert going, "a stopped job is not resumed"
                     assert Annotation.HELD in self.before, "whoever suspends a Job resumes it"
                     thing["status"]["startTime"] = self._stamp()
             if patch.kind != "jobs" and changes:
@@ -148,6 +153,8 @@ class Store:
             if progress is not None:  # the pod's own field
                 told.setdefault("progress", progress)
             assert stored.get("status") != told, "a write without a change"
+            planned = told.get("observedGeneration")
+            assert planned == stored["metadata"]["generation"], "a status of another spec"
             if kind is Kind.DINOJOBS and ApiObject({"status": told}).is_finished:
                 self._may_end(stored, told)
             if kind is Kind.DINOAUTOMLS and "completionTime" in told:
@@ -181,9 +188,10 @@ class Store:
         if Label.JOB.value not in job["metadata"]["labels"]:
             return  # the report of a search
         if reads_result(job):
-            assert self._has_worked(owner), "no result is read before the work is done"
+            worked = self.ever(lambda: self._has_worked(owner))
+            assert worked, "no result is read before the work is done"
             return
-        assert not self._is_stopped(job), "a stopped job is not run again"
+        assert self.ever(lambda: not self._is_stopped(job)), "a stopped job is not run again"
         assert not self._has_worked(owner), "work that is done is not done again"
         if is_preflight(job):
             assert not self._knows_data(job), "good data is not checked again"
@@ -236,7 +244,7 @@ class Store:
             mine = pod["metadata"]["labels"].get(Label.JOB_UID.value) == uid
             assert not (mine and Pod(pod).is_live), "the last word before its pods have ended"
         if is_true({"status": told}, "Complete"):
-            worked = uid in self.done or self._search_ended(uid, "Complete")
+            worked = uid in self.done or self.ever(lambda: self._search_ended(uid, "Complete"))
             assert worked, "Complete, and no Job of it has succeeded"
             return
         (last,) = (each for each in told["conditions"] if each["type"] == "Failed")
@@ -248,8 +256,10 @@ class Store:
         elif reason == FailureReason.DEADLINE_EXCEEDED and uid not in self.failed:
             assert policy.get("activeDeadlineSeconds"), "a deadline that there is not"
         else:
-            child = uid in self.failed or self._search_ended(uid, "Failed")
-            assert child or self._parent_failed(resource), f"{reason}, of no child"
+            of_child = uid in self.failed or self.ever(
+                lambda: self._search_ended(uid, "Failed") or self._parent_failed(resource)
+            )
+            assert of_child, f"{reason}, of no child"
 
     def _may_end_search(self, search: Object) -> None:
         """A search is over once each of its trials is: from then on none of them is followed."""

@@ -42,7 +42,7 @@ OFTEN = {
 CHANGING = (dict, list, set)
 ROUNDS = 40
 """In which both have to end."""
-HOOKS = ("watchers", "crash", "read")
+HOOKS = ("watchers", "crash", "ever", "read")
 State = tuple[dict[str, Any], dict[str, Any], list[Event]]
 """What is known to the cluster, what to the operator's cache, and what is on its way to it."""
 

@@ -18,7 +18,7 @@ from dino_operator.plan.observed.resource import DinoAutoML
 from dino_operator.plan.search import decide
 from dino_operator.plan.search.after import report
 from dino_operator.plan.search.trials import dinojobs
-from tests.unit.search_world import SearchWorld, names
+from tests.unit.search_world import SearchWorld, names, report_pod
 
 
 def searched(**spec: object) -> SearchWorld:
@@ -308,6 +308,34 @@ def test_a_report_that_is_held_back_is_looked_at_again() -> None:
     world.wait(500)
     world.settle()
     assert "no report was written (someone else has suspended" in world.says("Complete")[2]
+
+
+def without_the_reports_job() -> SearchWorld:
+    """Somebody has deleted it, and its pod still ends."""
+    world = searched()
+    pod = report_pod(world.jobs.pop("x-report-1"), {}, 0)
+    pod["metadata"]["creationTimestamp"] = world.stamp()
+    pod["status"] = {"phase": "Running"}
+    world.pods.append(pod)
+    world.settle()
+    return world
+
+
+def test_a_report_is_made_again_once_nobody_writes_it_any_more() -> None:
+    world = without_the_reports_job()
+    assert not world.jobs
+    world.pods.clear()
+    world.settle()
+    assert list(world.jobs) == ["x-report-1"]
+
+
+def test_a_pod_that_writes_a_report_is_not_waited_for_for_ever() -> None:
+    world = without_the_reports_job()
+    assert world.plan().requeue_after == report.SECONDS
+    world.wait(report.SECONDS)
+    world.settle()
+    assert not world.jobs
+    assert "no report was written (pod report of an earlier report" in world.says("Complete")[2]
 
 
 def test_a_report_is_written_while_the_search_is_suspended() -> None:

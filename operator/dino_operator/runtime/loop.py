@@ -123,7 +123,7 @@ class Operator:
             self.cache.remove(kind, thing)
         else:
             self.cache.put(kind, thing)
-        for key in self.cache.wakes(kind, thing):
+        for key in sorted(self.cache.wakes(kind, thing)):
             self.queue.add(key)
 
     @property
@@ -217,10 +217,11 @@ class Operator:
                 for namespace in self._options.namespaces or (None,):
                     version = await self._resync_kind(kind, namespace)
                     listed[kind] = min(version, listed.get(kind, version))
-        self.cache.forget_deleted(min(listed.values(), default=0))
+        # Not yet what went since the resync before: a read from before that may not be answered.
+        self.cache.forget_deleted(min(self._listed.values(), default=0))
         self.cache.forget_known()
         self._synced_at = time.monotonic()
-        for key in self.cache.all_keys():
+        for key in sorted(self.cache.all_keys()):  # the same order in each process
             self.queue.add(key)
         self._listed = listed
 
@@ -231,7 +232,7 @@ class Operator:
             listed |= self.cache.put_all(kind, page)
             version = of_list
         keys = {key for key in self.cache.all_keys() if namespace in (None, key.namespace)}
-        for key in self.cache.drop_ghosts(kind, listed, version, keys):
+        for key in sorted(self.cache.drop_ghosts(kind, listed, version, keys)):
             self.queue.add(key)
         self.metrics.last_event.labels(kind.value).set(time.time())
         return version

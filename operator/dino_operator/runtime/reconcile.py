@@ -8,15 +8,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from dino_operator.plan.job.decide import plan as plan_job
 from dino_operator.plan.model import Object, Patch, Plan, Settings
+from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.children import Children, Refusal
 from dino_operator.plan.observed.resource import Resource, asks_for_search
 from dino_operator.plan.reported import refusals
 from dino_operator.plan.search.decide import plan as plan_search
-from dino_operator.runtime.cache import ObjectCache
+from dino_operator.runtime.cache import ObjectCache, version_of
 from dino_operator.runtime.children_reader import ChildrenReader
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.events import EventRecorder
@@ -43,6 +45,17 @@ TAKEN_OVER = {Kind.DINOJOBS: "inherited", Kind.DINOAUTOMLS: "engine"}
 def utc_now() -> datetime:
     """The time, in UTC."""
     return datetime.now(UTC)
+
+
+class Decision(NamedTuple):
+    """A plan, and the resource that it was made of; None where there is none."""
+
+    resource: Object | None
+    plan: Plan
+
+    def is_outdated(self, known: Object | None) -> bool:
+        """Whether the plan does something, and another version or a namesake is known by now."""
+        return not self.plan.is_empty and _identity(self.resource) != _identity(known)
 
 
 class Reconciler:
@@ -79,26 +92,32 @@ class Reconciler:
         return again
 
     async def _pursue(self, key: Key) -> float | None:
-        plan = await self._decide(key)
+        decision = await self._decide(key)
         try:
-            await self._carry_out(key, plan)
+            await self._carry_out(key, decision)
         except Stranger as stranger:
-            plan = await self._decide(key, (ApiObject(stranger.thing),))
-            await self._carry_out(key, plan)
-        resource = self._cache.resource(key)
+            decision = await self._decide(key, (ApiObject(stranger.thing),))
+            await self._carry_out(key, decision)
+        resource, again = self._cache.resource(key), decision.plan.requeue_after
         if resource is not None and self._events.late(resource):
-            return min(plan.requeue_after or self._settings.recheck, self._settings.recheck)
-        return plan.requeue_after
+            return min(again or self._settings.recheck, self._settings.recheck)
+        return again
 
     async def _decide(
         self, key: Key, strangers: tuple[ApiObject, ...] = (), refusal: Refusal | None = None
-    ) -> Plan:
+    ) -> Decision:
         """The plan, made of what is there now where it cannot be taken back. Raises ApiError."""
-        plan = await self._plan(key, strangers, refusal=refusal)
-        if plan.irrevocable:
+        decision = await self._plan(key, strangers, refusal=refusal)
+        if decision.plan.irrevocable:
             await self.refresh(key)
-            plan = await self._plan(key, strangers, fresh=True, refusal=refusal)
-        return plan
+            decision = await self._plan(key, strangers, fresh=True, refusal=refusal)
+        self._check_current(key, decision)
+        return decision
+
+    def _check_current(self, key: Key, decision: Decision) -> None:
+        """Raises ApiError where the resource changed, or went, while an answer was awaited."""
+        if decision.is_outdated(self._cache.resource(key)):
+            raise ApiError(409, "Conflict", "it has changed while an answer was awaited")
 
     async def _tell(self, key: Key, answer: RequestRefused) -> float | None:
         """Says what was refused, and does nothing else.
@@ -120,18 +139,20 @@ class Reconciler:
         refusal = replace(answer.refusal, heard=heard[words])
         heard[words] += 1
         try:
-            plan = await self._decide(key, refusal=refusal)
-            await self._carry_out(key, _without_changes(plan, self._cache.resource(key), refusal))
+            decision = await self._decide(key, refusal=refusal)
+            await self._carry_out(key, _without_changes(decision, refusal))
         except ApiError as error:
             log.warning("%s: its status is not written: %s", key, error)
             if error.status in MOVED:
                 await self.refresh(key)
             raise answer from error
+        plan = decision.plan
         if judged.ends:
             return plan.requeue_after
         if key.kind is Kind.DINOAUTOMLS and refusal.verb == "create":
             # A trial that cannot be made is no reason to leave others held, or to let bad ones run.
-            await self._carry_out(key, Plan(patches=plan.patches, deletes=plan.deletes))
+            changes = Plan(patches=plan.patches, deletes=plan.deletes)
+            await self._carry_out(key, decision._replace(plan=changes))
         raise answer
 
     async def _plan(
@@ -140,20 +161,20 @@ class Reconciler:
         strangers: tuple[ApiObject, ...] = (),
         fresh: bool = False,
         refusal: Refusal | None = None,
-    ) -> Plan:
+    ) -> Decision:
         """fresh: what is not watched is read anew. Raises ApiError."""
         resource = self._cache.resource(key)
         if resource is None:
-            return Plan()
+            return Decision(None, Plan())
         children = replace(self._cache.children(key, strangers), refusal=refusal)
         if key.kind is Kind.DINOJOBS:
             held = await self._kueue.read(resource, children.jobs, fresh)
             children = replace(children, kueue=held.kueue, workload=held.workload)
             made = plan_job(resource, children, self._now(), self._settings)
             reader = ChildrenReader(self._api, key.namespace, children)
-            if not await reader.answer(made, fresh):
-                return made
-            return plan_job(resource, reader.children, self._now(), self._settings)
+            if await reader.answer(made, fresh):
+                made = plan_job(resource, reader.children, self._now(), self._settings)
+            return Decision(resource, made)
         seen = await self._read_katib(resource, fresh, refusal)
         children = replace(
             children,
@@ -164,9 +185,9 @@ class Reconciler:
         )
         made = await self._search(resource, children)
         reader = ChildrenReader(self._api, key.namespace, children)
-        if not await reader.answer(made, fresh):
-            return made
-        return await self._search(resource, reader.children)
+        if await reader.answer(made, fresh):
+            made = await self._search(resource, reader.children)
+        return Decision(resource, made)
 
     async def _search(self, resource: Object, children: Children) -> Plan:
         """The sampler may think for a while, and other plans must not wait for it."""
@@ -231,14 +252,15 @@ class Reconciler:
             )
         )
 
-    async def _carry_out(self, key: Key, plan: Plan) -> None:
+    async def _carry_out(self, key: Key, decision: Decision) -> None:
         """Writes in the plan's order: after a crash anywhere the next plan mends the rest."""
-        resource = self._cache.resource(key)
+        resource, plan = decision
         if resource is None or (plan.is_empty and not self._events.late(resource)):
             return
         if _is_seen_by_katib(plan):
             self._katib.forget(resource)
         for thing in plan.creates:
+            self._check_current(key, decision)
             await self._writer.create(resource, thing)
         await self._change(key, plan.patches)
         for delete in plan.deletes:
@@ -303,10 +325,15 @@ def _children_of(key: Key, resource: Object | None, served: frozenset[Kind]) -> 
     return [Kind.DINOAUTOMLS, Kind.JOBS] if searched else [Kind.JOBS]
 
 
-def _without_changes(plan: Plan, resource: Object | None, refusal: Refusal) -> Plan:
+def _identity(resource: Object | None) -> tuple[str, int] | None:
+    return None if resource is None else (objects.uid_of(resource), version_of(resource))
+
+
+def _without_changes(decision: Decision, refusal: Refusal) -> Decision:
     """Status and events: whatever else is refused, they are written."""
+    resource, plan = decision
     lasting = refusals.lasting(Resource(resource), refusal) if resource else ()
-    return Plan(status=plan.status, events=(*plan.events, *lasting))
+    return Decision(resource, Plan(status=plan.status, events=(*plan.events, *lasting)))
 
 
 def _is_seen_by_katib(plan: Plan) -> bool:

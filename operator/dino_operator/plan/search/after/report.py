@@ -50,7 +50,8 @@ class Report:
 
 def progress(view: SearchView, outcome: str) -> Report:
     """What to do about the report. outcome: how the search ended, in a sentence."""
-    return made(view.resource, view.children, view.now) or _missing(view, outcome)
+    known = made(view.resource, view.children, view.now)
+    return known or _still_written(view) or _missing(view, outcome)
 
 
 def made(search: DinoAutoML, children: Children, now: datetime) -> Report | None:
@@ -82,6 +83,18 @@ def _held_back(now: datetime, job: Job) -> Report:
         return Report(again=SECONDS - waited)
     message = f"someone else has suspended Job {job.name} for {SECONDS} s"
     return Report(ended=True, problem=message)
+
+
+def _still_written(view: SearchView) -> Report | None:
+    """A pod whose Job is gone, and that may write until it ends; it is not waited for for ever."""
+    for pod in view.children.pods:
+        if pod.is_live and pod.label(Label.ACTION.value) == Stage.REPORT:
+            waited = (view.now - rfc3339.parse(pod.created_at)).total_seconds()
+            if waited < SECONDS:
+                return Report(again=SECONDS - waited)
+            message = f"pod {pod.name} of an earlier report has not ended for {SECONDS} s"
+            return Report(ended=True, problem=message)
+    return None
 
 
 def _job_of(search: DinoAutoML, children: Children) -> Job | None:
