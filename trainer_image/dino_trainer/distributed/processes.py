@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from dino_api import failures
 from dino_api.names import Env, FailureReason
 from dino_api.result import Failure
 from dino_trainer.errors import TrainerError
@@ -118,8 +119,7 @@ class Processes:
             text = self._file(place).read_text(encoding="utf-8")
             return Ending(rank, Failure.model_validate(json.loads(text)))
         except (OSError, RecursionError, ValueError):
-            message = f"The process ended with exit code {code} and left no reason."
-            return Ending(rank, TrainerError(FailureReason.CRASHED, message).as_failure())
+            return Ending(rank, _by_exit_code(code).as_failure())
 
     def _killed(self, rank: int, by: signal.Signals) -> Ending:
         if by == signal.SIGTERM and self._asked:
@@ -137,6 +137,16 @@ class Processes:
         return Ending(rank, error.as_failure(), killed=True)
 
 
+def _by_exit_code(code: int) -> TrainerError:
+    """What is known of a rank that left no words."""
+    rule = failures.by_exit_code(code)
+    if rule is None:
+        message = f"The process ended with exit code {code} and left no reason."
+        return TrainerError(FailureReason.CRASHED, message)
+    message = f"The process ended with exit code {code}, and could not leave more; its log has it."
+    return TrainerError(rule.reason, message)
+
+
 def oom_kills(cgroups: Path = CGROUPS) -> int:
     """How many processes of this control group the kernel has killed for memory; 0 if untold."""
     for name in _OOM_COUNTERS:
@@ -147,11 +157,15 @@ def oom_kills(cgroups: Path = CGROUPS) -> int:
 
 
 def leave_failure(failure: Failure, env: Mapping[str, str] = os.environ) -> bool:
-    """Tells the launcher why this rank ends. Returns whether there is one."""
+    """Tells the launcher why this rank ends. Returns whether there is one that can be told."""
     path = env.get(Env.RANK_FAILURE_FILE)
-    if path:
+    if not path:
+        return False
+    try:
         Path(path).write_text(json.dumps(failure.to_dict()), encoding="utf-8")
-    return bool(path)
+    except OSError:  # the disk is full, which may be why; the exit code says it, too
+        return False
+    return True
 
 
 def end_with_launcher(env: Mapping[str, str] = os.environ) -> None:
