@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from dino_api.names import LATEST_CHECKPOINT, PREVIOUS_CHECKPOINT
-from dino_api.result import Dataset, Failure, Metrics, Result
+from dino_api.result import Dataset, Failure, Metrics, Result, Validation
 from dino_trainer.command import launch
 from dino_trainer.distributed.processes import Processes, leave_failure
 from dino_trainer.errors import TrainerError
 from dino_trainer.model_files import checkpoint
 from dino_trainer.recorders.tensorboard_sink import TensorBoardSink
 from dino_trainer.report import Reporter
+from dino_trainer.report.curve import ValidationCurve
 from dino_trainer.report.terminal import PlainTerminal
 from dino_trainer.results.manifest import Manifest
 from dino_trainer.results.output import Output
@@ -180,6 +181,17 @@ def test_a_checkpoint_that_does_not_reach_the_disk_replaces_none(
         with pytest.raises(TrainerError, match="No space left"):
             checkpoint.write({"step": 3}, latest, previous)
     assert [checkpoint.read(path)["step"] for path in (latest, previous)] == [2, 1]
+
+
+def test_a_line_that_was_cut_takes_no_other_with_it(tmp_path: Path) -> None:
+    """The curve lacked the first validation after a kill or a full disk."""
+    path = tmp_path / "train" / "status.json"
+    path.parent.mkdir()
+    path.write_text('{"message": "Eval metr')
+    a_reporter(tmp_path, tmp_path / "no-log").validated(3, Metrics(mAP50=0.5), True)
+    points = ValidationCurve.of_status_file(path).points
+    assert points == [Validation(epoch=3, mAP50=0.5)]
+    assert len(path.read_text().splitlines()) == 2
 
 
 def test_a_failing_disk_is_no_bug_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from dino_trainer.errors import TrainerError
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST
 from tests.unit.durable_runs import EVERY_TWO
 from tests.unit.training_builders import (
     Killed,
     Recorder,
+    a_dataset,
     interrupted,
     killed_at,
     latest,
@@ -46,6 +49,20 @@ def test_the_named_checkpoint_is_resumed_where_it_is_farther(tmp_path: Path) -> 
     recorder = Recorder()
     run(spec_for(tmp_path, f"results_dir={tmp_path}/second", named), recorder)
     assert recorder.steps[0].step == 7
+
+
+def test_other_validation_data_is_not_scored_beside_the_best_so_far(tmp_path: Path) -> None:
+    """An easier set would be the best for ever, and a harder one never."""
+    spec = spec_for(tmp_path)
+    interrupted(spec, 5)
+    shutil.rmtree(tmp_path / "val")
+    a_dataset(tmp_path / "val", 4, seed=7)
+    with pytest.raises(TrainerError, match="validation data is not the data that the") as caught:
+        run(spec)
+    assert caught.value.reason == "InvalidDataset"
+    other = f"results_dir={tmp_path}/other"
+    named = f"train.resume_training_checkpoint_path={spec.results_dir}/train/{LATEST}"
+    assert run(spec_for(tmp_path, other, named)).metrics is not None
 
 
 def test_the_best_checkpoint_is_called_what_it_is(tmp_path: Path) -> None:

@@ -260,7 +260,9 @@ class S3Store:
     ) -> None:
         """Runs one managed transfer: large files go in parts, side by side."""
         life = _SignOfLife()
-        watch = [*([_Count(moved)] if moved else []), life]
+        watch: list[_Count | _SignOfLife] = [life]
+        if moved:
+            watch.append(_Count(moved))
 
         def once(s3: S3Client) -> None:
             with create_transfer_manager(s3, config) as manager:

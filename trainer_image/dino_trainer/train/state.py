@@ -99,8 +99,9 @@ def best_here(context: RunContext) -> BestValidation | None:
         return None
     epoch, metrics = content.get("epoch"), content.get("metrics")
     ours = content.get("spec_digest") == context.digest
-    known = isinstance(epoch, int) and isinstance(metrics, dict)
-    return BestValidation(epoch, Metrics(**metrics)) if ours and known else None
+    if ours and isinstance(epoch, int) and isinstance(metrics, dict):
+        return BestValidation(epoch, Metrics(**metrics))
+    return None
 
 
 def restore(
@@ -162,30 +163,32 @@ def find_resumable(
             named one is not a training checkpoint; InvalidDataset if the data is not the same.
     """
     named = spec.train.resume_training_checkpoint_path
-    saved = _farther(named, context) if named else _newest_of_this(spec, context)
+    saved, here = _farther(named, context) if named else (_newest_of_this(spec, context), True)
     if saved is None:
         return None
-    same_data.refuse_other(saved, data, same_spec=saved["spec_digest"] == context.digest)
+    # In another output the best weights are found anew, on whatever data.
+    same_data.refuse_other(saved, data, same_spec=here and saved["spec_digest"] == context.digest)
     context.reporter.event(f"Resuming after step {saved['step']}.")
     return saved
 
 
-def _farther(named: str, context: RunContext) -> Resumable:
+def _farther(named: str, context: RunContext) -> tuple[Resumable, bool]:
     """The named checkpoint, or what an attempt before this one has made of it since.
 
-    Raises what `_read_named` does.
+    Also says whether it lies in the output. Raises what `_read_named` does.
     """
     saved = _read_named(named, context)
+    here = named.startswith(context.output.uri("").rstrip("/") + "/")
     own = _newest(context, "training goes on from the named one")
     if own is None or own.get("spec_digest") != context.digest or not _is_resumable(own):
-        return saved
+        return saved, here
     if _place(own) <= _place(saved):
-        return saved
+        return saved, here
     context.reporter.event(
         f"{named} (train.resume_training_checkpoint_path) is not read: "
         f"{context.output.uri(checkpoint.LATEST)} goes on from it, and is farther."
     )
-    return own
+    return own, True
 
 
 def _place(saved: Resumable) -> tuple[int, int]:
