@@ -73,7 +73,7 @@ def test_in_a_hurry_everything_is_asked_once(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @dataclass
-class Transfer:
+class FakeTransfer:
     """Stands for s3transfer's manager: bytes move for `seconds`, and then the server is away.
 
     The first `failing` transfers end so. begun: how many there were.
@@ -84,13 +84,13 @@ class Transfer:
     failing: int
     begun: int = 0
 
-    def __enter__(self) -> Transfer:
+    def __enter__(self) -> FakeTransfer:
         return self
 
     def __exit__(self, *_: object) -> None:
         """Nothing to end."""
 
-    def upload(self, *_: object, subscribers: Sequence[Any], **__: object) -> Transfer:
+    def upload(self, *_: object, subscribers: Sequence[Any], **__: object) -> FakeTransfer:
         self.begun += 1
         self.server.now += self.seconds
         for one in subscribers:
@@ -102,7 +102,7 @@ class Transfer:
             raise ReadTimeoutError(endpoint_url="http://s3")
 
 
-def upload(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, transfer: Transfer) -> list[str]:
+def upload(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, transfer: FakeTransfer) -> list[str]:
     """Sends a file, and returns what was said."""
     said: list[str] = []
     ask = s3.S3Store._ask
@@ -119,14 +119,14 @@ def test_an_upload_of_many_minutes_is_begun_again_as_well(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Patience had run out before the server was away at all."""
-    transfer = Transfer(Away(0), seconds=300, failing=1)
+    transfer = FakeTransfer(Away(0), seconds=300, failing=1)
     [line] = upload(monkeypatch, tmp_path, transfer)
     assert line.endswith("Trying again in 1 s.")
     assert transfer.begun == 2
 
 
 def test_but_not_for_ever(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    transfer = Transfer(Away(0), seconds=300, failing=9)
+    transfer = FakeTransfer(Away(0), seconds=300, failing=9)
     with pytest.raises(TrainerError, match="the answer took too long"):
         upload(monkeypatch, tmp_path, transfer)
     assert transfer.begun == 2

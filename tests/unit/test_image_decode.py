@@ -253,7 +253,7 @@ def test_pictures_are_decoded_in_one_place() -> None:
     assert opening == {"data/decode.py"}
 
 
-class Failing(NamedTuple):
+class FailingFile(NamedTuple):
     """A file that the system does not hand out, the first few times."""
 
     name: str
@@ -267,22 +267,22 @@ class Failing(NamedTuple):
         return jpeg()
 
 
-def images(file: Failing) -> Images:
+def images(file: FailingFile) -> Images:
     return Images([file], AugmentationConfig())
 
 
 def test_a_disk_or_mount_that_fails_is_no_fault_of_the_image() -> None:
     """Of days of training one such answer was the end, for good: InvalidDataset."""
-    assert open_image(Failing("a.jpg", [1])).kind == "JPEG", "a hiccup costs nothing"
+    assert open_image(FailingFile("a.jpg", [1])).kind == "JPEG", "a hiccup costs nothing"
     for code in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT):
         for read in (open_image, lambda file: images(file)[0]):
             with pytest.raises(TrainerError, match=r"failed on a\.jpg") as caught:
-                read(Failing("a.jpg", [2], code))
+                read(FailingFile("a.jpg", [2], code))
             assert caught.value.rule.retry == "counted"
 
 
 def test_what_another_attempt_would_find_as_well_names_the_image() -> None:
     for code in (errno.EACCES, errno.ENOENT):
         with pytest.raises(UnreadableImage, match=os.strerror(code)):
-            open_image(Failing("a.jpg", [1], code))
-        assert isinstance(images(Failing("a.jpg", [1], code))[0], Unreadable)
+            open_image(FailingFile("a.jpg", [1], code))
+        assert isinstance(images(FailingFile("a.jpg", [1], code))[0], Unreadable)

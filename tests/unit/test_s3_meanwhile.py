@@ -122,12 +122,12 @@ def test_no_more_is_read_than_was_asked_for(s3_server: S3Server, tmp_path: Path)
     assert entry is not None
     client = s3._client(store._settings)
 
-    class Deaf:
+    class DeafClient:
         def get_object(self, Range: str, **more: Any) -> Any:  # boto3's name
             return client.get_object(**more)
 
     def deaf(*_: object) -> Any:
-        return Deaf()
+        return DeafClient()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(s3, "_client", deaf)
