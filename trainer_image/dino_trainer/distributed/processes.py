@@ -55,7 +55,7 @@ class Processes:
 
     def __post_init__(self) -> None:
         self._kills = oom_kills(self.cgroups)
-        self._asked = False
+        self._asked = self._ended = False
         self._folder = TemporaryDirectory(prefix="dino-ranks-")
         launcher = str(os.getpid())
         # Sessions of their own: a terminal's Ctrl-C is for the launcher, which passes it on.
@@ -98,6 +98,7 @@ class Processes:
 
     def kill(self) -> None:
         """Ends all at once."""
+        self._ended = True
         for process in self._running.values():
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -133,6 +134,10 @@ class Processes:
                 "The kernel killed the process: the container's memory limit was reached.",
             )
             return Ending(rank, error.as_failure())
+        if by == signal.SIGKILL and self._asked and self._ended:
+            message = "Stopped on request, and killed here since it did not end: a checkpoint that "
+            message += "was published before is still there."
+            return Ending(rank, TrainerError(FailureReason.PREEMPTED, message).as_failure())
         error = TrainerError(FailureReason.CRASHED, f"{by.name} ended the process.")
         return Ending(rank, error.as_failure(), killed=True)
 
