@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from dino_trainer.errors import TrainerError
 _OOM_COUNTERS = ("memory.events", "memory/memory.oom_control")
 CGROUPS = Path("/sys/fs/cgroup")
 _PARENT_DEATH_SIGNAL = 1  # prctl(2)
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,10 @@ class Processes:
             )
             return Ending(rank, error.as_failure())
         if by == signal.SIGKILL and self._asked and self._ended:
-            message = "Stopped on request, and killed here since it did not end: a checkpoint that "
-            message += "was published before is still there."
+            message = (
+                "Stopped on request, and killed here since it did not end: a checkpoint that was "
+                "published before is still there."
+            )
             return Ending(rank, TrainerError(FailureReason.PREEMPTED, message).as_failure())
         error = TrainerError(FailureReason.CRASHED, f"{by.name} ended the process.")
         return Ending(rank, error.as_failure(), killed=True)
@@ -184,3 +188,14 @@ def end_with_launcher(env: Mapping[str, str] = os.environ) -> None:
         prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
     if os.getppid() != int(launcher):
         os._exit(1)
+
+
+def end_without_launcher(met: threading.Event, env: Mapping[str, str] = os.environ) -> None:
+    """Ends this rank at once where its launcher dies before all ranks have `met`.
+
+    A rank that waits for others which never come hears of no signal. For a thread.
+    """
+    launcher = env.get(Env.LAUNCHER_PID)
+    while launcher is not None and not met.wait(_LOOK_SECONDS):
+        if os.getppid() != int(launcher):
+            os._exit(1)
