@@ -181,6 +181,26 @@ time.sleep(60)
     assert "exit code 3 and left no reason" in failure.message
 
 
+def test_a_stop_that_is_not_heard_is_a_stop(
+    two, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that hangs in the last upload made it a crash, which counts as an attempt."""
+    monkeypatch.setattr(launcher, "KILL_SECONDS", 0.5)
+    script = """
+signal.signal(signal.SIGTERM, signal.SIG_IGN if rank == 0 else lambda *_: lost())
+note("ready")
+while True: time.sleep(1)
+"""
+    node = two(script)
+    while len(seen(tmp_path, "ready")) < 2:
+        time.sleep(0.02)
+    node.stop.set()
+    failure = node.end()
+    assert failure is not None
+    assert (failure.reason, failure.exit_code) == ("Preempted", 143)
+    assert "it did not end" in failure.message
+
+
 def test_a_rank_killed_for_memory_says_so(tmp_path: Path) -> None:
     (tmp_path / "memory.events").write_text("oom 1\noom_kill 1\n")
     script = """

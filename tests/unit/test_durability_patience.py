@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage import s3
@@ -66,3 +70,63 @@ def test_in_a_hurry_everything_is_asked_once(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(TrainerError, match="away"):
         store.read_bytes("x")
     assert server.asked == [0.0]
+
+
+@dataclass
+class FakeTransfer:
+    """Stands for s3transfer's manager: bytes move for `seconds`, and then the server is away.
+
+    The first `failing` transfers end so. begun: how many there were.
+    """
+
+    server: Away
+    seconds: float
+    failing: int
+    begun: int = 0
+
+    def __enter__(self) -> FakeTransfer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to end."""
+
+    def upload(self, *_: object, subscribers: Sequence[Any], **__: object) -> FakeTransfer:
+        self.begun += 1
+        self.server.now += self.seconds
+        for one in subscribers:
+            one.on_progress(bytes_transferred=1)
+        return self
+
+    def result(self) -> None:
+        if self.begun <= self.failing:
+            raise ReadTimeoutError(endpoint_url="http://s3")
+
+
+def upload(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, transfer: FakeTransfer) -> list[str]:
+    """Sends a file, and returns what was said."""
+    said: list[str] = []
+    ask = s3.S3Store._ask
+    store = transfer.server.store(monkeypatch, said)
+    monkeypatch.setattr(store, "_ask", ask.__get__(store))
+    monkeypatch.setattr(s3, "create_transfer_manager", lambda *_: transfer)
+    path = tmp_path / "checkpoint"
+    path.write_bytes(b"weights")
+    store.upload(path, "checkpoint")
+    return said
+
+
+def test_an_upload_of_many_minutes_is_begun_again_as_well(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Patience had run out before the server was away at all."""
+    transfer = FakeTransfer(Away(0), seconds=300, failing=1)
+    [line] = upload(monkeypatch, tmp_path, transfer)
+    assert line.endswith("Trying again in 1 s.")
+    assert transfer.begun == 2
+
+
+def test_but_not_for_ever(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    transfer = FakeTransfer(Away(0), seconds=300, failing=9)
+    with pytest.raises(TrainerError, match="the answer took too long"):
+        upload(monkeypatch, tmp_path, transfer)
+    assert transfer.begun == 2

@@ -137,7 +137,8 @@ def test_links_that_lead_nowhere_and_pipes_are_named(tmp_path: Path) -> None:
     assert [one.path for one in found.pictures] == ["a.jpg"]
     assert found.lost == ("gone.jpg", "pipe.png")
     assert found.omissions == (
-        "2 files are left out, a link that leads nowhere, or no file at all: gone.jpg, pipe.png."
+        "2 files are left out, a link that leads nowhere, a name that leads out of the folder, or "
+        "no file at all: gone.jpg, pipe.png."
     )
     (tmp_path / "a.jpg").unlink()
     with pytest.raises(TrainerError, match=r"gone\.jpg, pipe\.png: no file, or a link that leads"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -11,6 +12,7 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -249,3 +251,38 @@ def test_pictures_are_decoded_in_one_place() -> None:
         if re.search(r"\bImage\.open\(|exif_transpose\(|\.getexif\(", path.read_text())
     }
     assert opening == {"data/decode.py"}
+
+
+class FailingFile(NamedTuple):
+    """A file that the system does not hand out, the first few times."""
+
+    name: str
+    left: list[int]
+    code: int = errno.ESTALE
+
+    def read_bytes(self) -> bytes:
+        if self.left[0]:
+            self.left[0] -= 1
+            raise OSError(self.code, os.strerror(self.code), self.name)
+        return jpeg()
+
+
+def images(file: FailingFile) -> Images:
+    return Images([file], AugmentationConfig())
+
+
+def test_a_disk_or_mount_that_fails_is_no_fault_of_the_image() -> None:
+    """Of days of training one such answer was the end, for good: InvalidDataset."""
+    assert open_image(FailingFile("a.jpg", [1])).kind == "JPEG", "a hiccup costs nothing"
+    for code in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT):
+        for read in (open_image, lambda file: images(file)[0]):
+            with pytest.raises(TrainerError, match=r"failed on a\.jpg") as caught:
+                read(FailingFile("a.jpg", [2], code))
+            assert caught.value.rule.retry == "counted"
+
+
+def test_what_another_attempt_would_find_as_well_names_the_image() -> None:
+    for code in (errno.EACCES, errno.ENOENT):
+        with pytest.raises(UnreadableImage, match=os.strerror(code)):
+            open_image(FailingFile("a.jpg", [1], code))
+        assert isinstance(images(FailingFile("a.jpg", [1], code))[0], Unreadable)

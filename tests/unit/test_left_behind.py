@@ -24,6 +24,7 @@ import yaml
 from dino_trainer.data.loader import quiet_worker
 from tests.unit.dino_process import SERVER
 from tests.unit.preflight_lab import picture
+from tests.unit.s3_server import free_port
 from tests.unit.training_builders import a_dataset, a_spec, source
 
 _LONGEST = 240.0
@@ -35,6 +36,21 @@ time.sleep({before})
 end_with_launcher()
 pathlib.Path({folder!r}, str(time.monotonic_ns())).touch()
 time.sleep(1000)
+"""
+# As a rank does, it only notes a request to end; and the other one never comes.
+FIRST_RANK = """
+import os, pathlib, signal, sys
+from dino_trainer.distributed.group import joined
+from dino_trainer.distributed.processes import end_with_launcher
+end_with_launcher()
+signal.signal(signal.SIGTERM, lambda *_: None)
+if os.environ["RANK"] == "1":
+    sys.exit()
+place = {{"WORLD_SIZE": "2", "LOCAL_RANK": "0"}}
+place |= {{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "{port}"}}
+pathlib.Path({folder!r}, "waits").touch()
+with joined(0, {{**os.environ, **place}}):
+    pass
 """
 LAUNCHER = """
 import os, sys, time
@@ -209,3 +225,12 @@ def test_ranks_of_a_training_that_is_killed_as_they_start(tmp_path: Path, start:
     training = start("-m", "dino_trainer", "train", "-e", spec)
     training.until(lambda: len(training.others) == 2)
     training.killed()
+
+
+def test_a_rank_that_waits_for_others(tmp_path: Path, start: Start) -> None:
+    """It heard of no signal for the ten minutes that the others may take."""
+    rank = FIRST_RANK.format(folder=str(tmp_path), port=free_port())
+    launching = start("-c", LAUNCHER.format(rank=rank))
+    launching.until((tmp_path / "waits").exists)
+    launching.until(lambda: len(launching.others) == 1)
+    launching.killed()

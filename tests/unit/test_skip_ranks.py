@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
+import pytest
+
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.actions import train
 from dino_trainer.data import skipping
@@ -56,10 +58,11 @@ def test_a_process_with_another_share_ends_them_all(tmp_path: Path) -> None:
         assert message.endswith(f"in process 2 of 2, and {agreed} in the first one.")
 
 
-def test_a_process_with_other_data_ends_them_all(tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [0, 0.25])
+def test_a_process_with_other_data_ends_them_all(tmp_path: Path, share: float) -> None:
     """Both say it, whichever is asked first."""
-    spec = spec_for(tmp_path, f"{KEY}=0.25")
-    elsewhere = spec_for(tmp_path / "elsewhere", f"{KEY}=0.25")
+    spec = spec_for(tmp_path, f"{KEY}={share}")
+    elsewhere = spec_for(tmp_path / "elsewhere", f"{KEY}={share}")
     (tmp_path / "elsewhere" / "train" / "images" / "8.png").write_bytes(b"shorter")
     for reason, message in in_ranks(2, read_as_rank, [spec, elsewhere]):
         assert reason == "InvalidDataset"

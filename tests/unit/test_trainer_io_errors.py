@@ -71,6 +71,14 @@ CASES: dict[str, tuple[BaseException, str, int]] = {
         "OutOfMemory",
         137,
     ),
+    "no shared memory, noticed at once": (
+        RuntimeError(
+            "Caught RuntimeError in DataLoader worker process 0.\nunable to allocate shared memory"
+            "(shm) for file </torch_7_0>: No space left on device (28)\n"
+        ),
+        "OutOfMemory",
+        137,
+    ),
     "torch finds no memory": (
         RuntimeError("DefaultCPUAllocator: can't allocate memory"),
         "OutOfMemory",

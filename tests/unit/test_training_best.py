@@ -241,7 +241,9 @@ def test_files_and_list_agree_after_a_kill(tmp_path: Path) -> None:
     output = a_context(spec, Recorder()).output
     (output.dir / "model_epoch_009.pth").write_bytes(b"of a later epoch")
     output.publish("model_epoch_009.pth")
-    keeper = OutputKeeper(output, {}, {"dataset_digest": "", "left_out": {}})
+    keeper = OutputKeeper(
+        output, {}, {"dataset_digest": "", "validation_digest": "", "left_out": {}}
+    )
     standing = a_standing([0.1, 0.2], checkpointer={"save_top_k": 2})
     assert names(spec) == {"model_epoch_001.pth", "model_epoch_009.pth"}
     keeper.tidy(standing)

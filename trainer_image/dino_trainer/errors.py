@@ -15,7 +15,7 @@ import traceback
 from pathlib import Path
 
 from dino_api import failures, memory
-from dino_api.names import Env, FailureReason
+from dino_api.names import SHARED_MEMORY, Env, FailureReason
 from dino_api.result import Failure, Result
 from dino_api.rules.data import data_rule
 
@@ -115,16 +115,8 @@ def failure_of(error: BaseException) -> TrainerError:
         return error
     if from_worker := _noted(error):
         return from_worker
-    if _is_device_memory(error):
-        return TrainerError(
-            FailureReason.DEVICE_OUT_OF_MEMORY,
-            f"The GPU ran out of memory: {first_line(error)}",
-            f"{memory.of_any(FailureReason.DEVICE_OUT_OF_MEMORY)} Outside of a DinoJob, "
-            f"{Env.MICRO_BATCH} set to half of the batch takes half as many images at a time, with "
-            "the same result.",
-        )
     if is_of_memory(error):
-        return TrainerError(FailureReason.OUT_OF_MEMORY, "The process ran out of host memory.")
+        return _too_little_memory(error)
     if isinstance(error, OSError) and (error.errno in _FULL or "[Errno 28]" in str(error)):
         return TrainerError(
             FailureReason.DISK_FULL, f"No space left while writing {error.filename or 'a file'}."
@@ -144,6 +136,28 @@ def failure_of(error: BaseException) -> TrainerError:
         FailureReason.INTERNAL_ERROR,
         f"Unexpected {type(error).__name__} in {_place(error)}: {first_line(error)}",
     )
+
+
+def _too_little_memory(error: BaseException) -> TrainerError:
+    """Of the GPU, of what processes share, or of the host."""
+    of_any = memory.of_any
+    if _is_device_memory(error):
+        return TrainerError(
+            FailureReason.DEVICE_OUT_OF_MEMORY,
+            f"The GPU ran out of memory: {first_line(error)}",
+            f"{of_any(FailureReason.DEVICE_OUT_OF_MEMORY)} Outside of a DinoJob, "
+            f"{Env.MICRO_BATCH} set to half of the batch takes half as many images at a time, with "
+            "the same result.",
+        )
+    if _is_shared_memory(error):
+        return TrainerError(
+            FailureReason.OUT_OF_MEMORY,
+            f"There is no room left in {SHARED_MEMORY}, through which a loader's workers hand over "
+            "their images.",
+            f"{of_any(FailureReason.OUT_OF_MEMORY)} Outside of a DinoJob, give the container more "
+            "of it (docker run --shm-size=8g), or set dataset.workers: 0, which needs none.",
+        )
+    return TrainerError(FailureReason.OUT_OF_MEMORY, "The process ran out of host memory.")
 
 
 def _noted(error: BaseException) -> TrainerError | None:
@@ -167,19 +181,26 @@ def _is_device_memory(error: BaseException) -> bool:
 
 def is_of_memory(error: BaseException) -> bool:
     """Whether memory did not suffice, of the host or of a GPU, whatever was asked of it."""
-    return isinstance(error, MemoryError) or _is_host_memory(error) or _is_device_memory(error)
+    known = (_is_host_memory, _is_shared_memory, _is_device_memory)
+    return isinstance(error, MemoryError) or any(one(error) for one in known)
 
 
 def _is_host_memory(error: BaseException) -> bool:
-    """What is raised where the host's memory, or that of /dev/shm, does not suffice.
+    """What is raised where the host's memory does not suffice.
 
     By ONNX Runtime's arena (also on a GPU; it does not say where), by torch and its loaders.
     """
     text = str(error)
     if type(error).__module__.startswith("onnxruntime."):
         return "Failed to allocate memory" in text
-    killed = "killed by signal: Killed" in text or "killed by signal: Bus error" in text
-    return isinstance(error, RuntimeError) and (killed or "DefaultCPUAllocator" in text)
+    words = ("killed by signal: Killed", "DefaultCPUAllocator")
+    return isinstance(error, RuntimeError) and any(one in text for one in words)
+
+
+def _is_shared_memory(error: BaseException) -> bool:
+    """What torch's loaders raise where shared memory does not suffice: at once, or when written."""
+    words = ("unable to allocate shared memory", "killed by signal: Bus error")
+    return isinstance(error, RuntimeError) and any(one in str(error) for one in words)
 
 
 def _is_lost_peer(error: BaseException) -> bool:

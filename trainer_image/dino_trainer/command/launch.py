@@ -54,7 +54,7 @@ from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 from dino_trainer.spec.file import read_spec_file
 from dino_trainer.spec.sections import output_folder, shape_section
-from dino_trainer.storage.files import replacing
+from dino_trainer.storage.files import named, replacing
 from dino_trainer.storage.store import Say
 
 
@@ -168,16 +168,24 @@ def _launch_ranks(shape: Topology, opened: _PreparedRun, arguments: Sequence[str
     failure = supervise(shape, arguments, run_id, opened.stop, say)
     if failure is None:
         return 0
+    # First of all: the store, which is asked next, may be what the ranks have failed for.
+    lost = Result(action=opened.action, spec_digest=opened.digest, failure=failure)
+    write_termination(lost)
     if shape.index == 0:
-        now = opened.again()
-        reporter = now.reporter()
-        reporter.failed(failure, now.left())
-        reporter.close()
-    else:
-        lost = Result(action=opened.action, spec_digest=opened.digest, failure=failure)
-        write_termination(lost)
+        try:
+            _report_for_ranks(opened, failure)
+        except TrainerError as error:
+            say(f"{RESULT_FILE} cannot be written: {error.message}")
     _print(failure)
     return failure.exit_code or 1
+
+
+def _report_for_ranks(opened: _PreparedRun, failure: Failure) -> None:
+    """Why the ranks failed, with what they left. Raises TrainerError where that cannot be read."""
+    now = opened.again()
+    reporter = now.reporter()
+    reporter.failed(failure, now.left())
+    reporter.close()
 
 
 def _launch_as_rank(
@@ -306,7 +314,8 @@ def scratch_dir() -> Path:
 def _write_spec(spec: ExperimentSpec, output: Output) -> None:
     """The resolved spec beside the results. The key for encrypted models is nobody's business."""
     content = spec.model_dump(mode="json", exclude={"encryption_key"})
-    with replacing(output.dir / EXPERIMENT_FILE) as aside:
+    path = output.dir / EXPERIMENT_FILE
+    with named(path), replacing(path) as aside:
         aside.write_text(yaml.dump(content, Dumper=Dumper, sort_keys=False), encoding="utf-8")
     output.publish(EXPERIMENT_FILE)
 

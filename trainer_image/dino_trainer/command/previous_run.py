@@ -19,7 +19,9 @@ from dino_trainer.storage.uris import is_remote, local_path, split
 def earlier_result(output: Output) -> Result | None:
     """The result of the run that ended here last; None where there is none that can be read."""
     path = output.fetch(RESULT_FILE)
-    return Result.from_termination_message(path.read_text(encoding="utf-8")) if path else None
+    if path is None:
+        return None
+    return Result.from_termination_message(path.read_text(encoding="utf-8", errors="replace"))
 
 
 def still_holds(result: Result, output: Output, source: str | None) -> bool:

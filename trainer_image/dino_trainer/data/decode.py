@@ -20,7 +20,7 @@ from dino_api.names import FailureReason
 from dino_api.reported import shortened
 from dino_trainer.data import image_metadata as metadata
 from dino_trainer.data.image_store import ImageFile
-from dino_trainer.errors import TrainerError
+from dino_trainer.errors import TrainerError, from_os_error
 from dino_trainer.first_bytes import HEAD, PICTURES, TEXTS, Signature, kind_of_bytes
 
 if TYPE_CHECKING:
@@ -125,9 +125,13 @@ class EncodedPicture:
 
 
 def open_image(file: ImageFile) -> EncodedPicture:
-    """Reads a file, and of the image its header. Raises UnreadableImage, OutOfMemory."""
+    """Reads a file, and of the image its header.
+
+    Raises UnreadableImage, OutOfMemory; StorageUnavailable where a disk or a mount fails, which is
+    no fault of the image, also at a second try.
+    """
     with _naming(file.name):
-        content = file.read_bytes()
+        content = _content(file)
         try:
             stripped = metadata.strip(content)
             image = _open(stripped.content)
@@ -144,6 +148,27 @@ def open_image(file: ImageFile) -> EncodedPicture:
         return EncodedPicture(
             file.name, stripped.content, image, stored, orientation, kind, image.mode
         )
+
+
+def _content(file: ImageFile) -> bytes:
+    """Raises StorageUnavailable, and OSError for what another attempt would find as well."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        if not _passes(error):
+            raise
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        if not _passes(error):
+            raise
+        raise from_os_error(error, file.name) from error
+
+
+def _passes(error: OSError) -> bool:
+    """Whether it is a disk, a mount or its server that fails. Decoders' own have no number."""
+    known = error.errno is not None
+    return known and from_os_error(error, "").reason == FailureReason.STORAGE_UNAVAILABLE
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -13,7 +13,7 @@ from dino_trainer.data.coco_json import is_int
 from dino_trainer.data.flaws import Flaw, Note, WrittenEntry, lacking
 from dino_trainer.data.image_store import ImageStore
 from dino_trainer.data.measured import UnmeasuredImage, size_of, with_file_name
-from dino_trainer.data.name_forms import can_be_a_name
+from dino_trainer.data.name_forms import can_be_a_name, leaves_folder
 
 # Of an image, in pixels: nothing real is larger, and arrays hold it.
 _LONGEST_SIDE = 2**31 - 1
@@ -102,8 +102,7 @@ def _image_flaw(item: Any, taken: Container[int], path: Path, where: str) -> Fla
     name = item.get("file_name")
     if not isinstance(name, str) or not can_be_a_name(name):
         return lacking("image-entry", entry, "file_name", "a file_name", "a name")
-    parts = PurePosixPath(name)
-    if parts.is_absolute() or ".." in parts.parts:
+    if leaves_folder(name):
         what = f"{path}: {where} has the file_name {name!r}, which leaves the image folder."
         return Flaw("image-name-unsafe", f"{where} ({name})", what, name=name)
     if item["id"] in taken:

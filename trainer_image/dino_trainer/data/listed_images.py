@@ -10,14 +10,14 @@ from pathlib import Path
 from dino_api.names import FailureReason
 from dino_trainer.data.byte_streams import PART
 from dino_trainer.data.image_store import Folder
-from dino_trainer.data.name_forms import composed
+from dino_trainer.data.name_forms import composed, leaves_folder
 from dino_trainer.data.nearby import Nearby
-from dino_trainer.data.staging_context import StagingContext, key_of
+from dino_trainer.data.staging_context import StagingContext, fetch_entry, is_whole, key_of
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.byte_meter import human_bytes
 from dino_trainer.storage.files import named, require_room
 from dino_trainer.storage.opening import open_store
-from dino_trainer.storage.store import Store, StoreEntry
+from dino_trainer.storage.store import Store, StoreEntry, changed
 
 _THREADS = 16
 # Names of other files that are kept, for saying what a missing one may be.
@@ -34,6 +34,8 @@ def download_listed(uri: str, names: set[str], work: StagingContext) -> Folder:
     entries: list[StoreEntry] = []
     others: list[str] = []
     for entry in store.list():
+        if leaves_folder(entry.key):
+            continue
         if composed(entry.key) in wanted:
             entries.append(entry)
         elif len(others) < _OTHERS:
@@ -51,12 +53,18 @@ def download_listed(uri: str, names: set[str], work: StagingContext) -> Folder:
     objects = {entry: cache.path(f"images/{key_of(store, entry)}") for entry in entries}
 
     def gather(into: Path) -> None:
-        wanted = [entry for entry, path in objects.items() if not path.exists()]
+        wanted = [entry for entry, path in objects.items() if not is_whole(path, entry)]
         _download_all(store, {entry: objects[entry] for entry in wanted}, into, uri, work)
         for entry, path in objects.items():
             _link(path, into / entry.key)
 
-    root = cache.once(f"lists/{key_of(store, *entries)}", uri, gather)
+    name = f"lists/{key_of(store, *entries)}"
+    root = cache.once(name, uri, gather)
+    if broken := [entry for entry in entries if not is_whole(root / entry.key, entry)]:
+        with cache.writing(name, uri) as scratch:
+            gather(scratch / "again")
+            for entry in broken:
+                cache.keep(scratch / "again" / entry.key, f"{name}/{entry.key}")
     return Folder(root, uri, keys)
 
 
@@ -68,6 +76,14 @@ def _link(path: Path, at: Path) -> None:
             os.link(path, at)
         except (OSError, NotImplementedError):
             shutil.copyfile(path, at)
+
+
+def _read(store: Store, entry: StoreEntry) -> bytes:
+    """The content of this very object. Raises StorageUnavailable where it was replaced since."""
+    content = b"".join(store.read_part(entry, 0, entry.size)) if entry.size else b""
+    if len(content) != entry.size:
+        raise changed(store.uri(entry.key))
+    return content
 
 
 def _download_all(
@@ -86,9 +102,9 @@ def _download_all(
         # Ours alone until it is whole: others may be downloading the same image.
         aside = scratch.parent / path.name
         if entry.size > PART:
-            store.download(entry.key, aside, meter)
+            fetch_entry(store, entry, aside, meter)
         else:
-            content = store.read_bytes(entry.key)  # a managed transfer costs more than most images
+            content = _read(store, entry)  # a managed transfer costs more than most images
             with named(aside):
                 aside.write_bytes(content)
             meter(len(content))

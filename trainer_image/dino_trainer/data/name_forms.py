@@ -58,8 +58,15 @@ def can_be_a_name(text: str) -> bool:
     return bool(text) and "\0" not in text
 
 
+def leaves_folder(name: str) -> bool:
+    """Whether a name leads out of the folder that it is of, as keys of an object store may."""
+    return name.startswith("/") or (".." in name and ".." in name.split("/"))
+
+
 def path_below(root: Path, name: str) -> Path | None:
     """The file of that name, in whatever form each part of it is; None where there is none."""
+    if leaves_folder(name):
+        return None
     path = root / name
     if is_file(path):
         return path

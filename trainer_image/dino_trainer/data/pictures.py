@@ -56,7 +56,8 @@ class Picture:
 @dataclass(frozen=True)
 class PictureListing:
     """What sources hold. left_out: the paths of files that do not end as images do. lost: of those
-    that do, and are no files: links that lead nowhere, and the like."""
+    that do, and are no files: links that lead nowhere, names as `/a.jpg` or `../a.jpg` in an object
+    store, and the like."""
 
     pictures: list[Picture]
     left_out: tuple[str, ...] = ()
@@ -70,7 +71,9 @@ class PictureListing:
             why = f"not ending as images do ({_by_ending(self.left_out)})"
             sentences.append(f"{_files(self.left_out)} left out, {why}: {_named(self.left_out)}.")
         if self.lost:
-            why = "a link that leads nowhere, or no file at all"
+            why = (
+                "a link that leads nowhere, a name that leads out of the folder, or no file at all"
+            )
             sentences.append(f"{_files(self.lost)} left out, {why}: {_named(self.lost)}.")
         return " ".join(sentences) or None
 

@@ -90,8 +90,7 @@ def _read(
     skips = agreed_skips(staged, share, context)
     with world.first_here():
         dataset = load_coco(staged, skips)
-    if share:
-        refuse_other_data(dataset, world)
+    refuse_other_data(dataset, world)
     return dataset
 
 

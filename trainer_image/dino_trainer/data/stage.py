@@ -29,7 +29,7 @@ from dino_trainer.data.coco_file import Outline, read_outline
 from dino_trainer.data.image_store import ArchivedImages, Folder, ImageStore, Index, UnseenImages
 from dino_trainer.data.listed_images import download_listed
 from dino_trainer.data.packing import is_archive, other_by_name, slow_gzip, useless_gzip
-from dino_trainer.data.staging_context import StagingContext, key_of
+from dino_trainer.data.staging_context import StagingContext, fetch_entry, is_whole, key_of
 from dino_trainer.errors import TrainerError, invalid_dataset, invalid_spec
 from dino_trainer.storage.byte_meter import human_bytes
 from dino_trainer.storage.files import named, require_room, sha256_of
@@ -137,9 +137,15 @@ def _annotations(uri: str, work: StagingContext) -> Path:
     def download(into: Path) -> None:
         require_room(entry.size, into, uri)
         work.say(f"Downloading {uri}")
-        store.download(name, into / name, work.meter(f"downloading {name}", entry.size))
+        fetch_entry(store, entry, into / name, work.meter(f"downloading {name}", entry.size))
 
-    return work.cache.once(f"objects/{key_of(store, entry)}", uri, download) / name
+    kept = f"objects/{key_of(store, entry)}"
+    path = work.cache.once(kept, uri, download) / name
+    if not is_whole(path, entry):
+        with work.cache.writing(kept, uri) as scratch:
+            download(scratch)
+            work.cache.keep(scratch / name, f"{kept}/{name}")
+    return path
 
 
 def is_packed(uri: str) -> bool:

@@ -6,11 +6,12 @@ import hashlib
 import os
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 from dino_api.names import Env
 from dino_trainer.data.cache import DataCache
 from dino_trainer.storage.byte_meter import ByteMeter
-from dino_trainer.storage.store import Say, Store, StoreEntry
+from dino_trainer.storage.store import Moved, Say, Store, StoreEntry, changed
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,24 @@ class StagingContext:
     def meter(self, what: str, total: int) -> ByteMeter:
         """Counts the bytes of one copy."""
         return ByteMeter(what, total, self.say, self.stop)
+
+
+def fetch_entry(store: Store, entry: StoreEntry, path: Path, moved: Moved) -> None:
+    """Downloads this very object, after which what is kept of it is called.
+
+    Raises StorageUnavailable where somebody has replaced it since it was looked at.
+    """
+    store.download(entry.key, path, moved)
+    if store.head(entry.key) != entry:
+        raise changed(store.uri(entry.key))
+
+
+def is_whole(path: Path, entry: StoreEntry) -> bool:
+    """Whether a file has all that was written: after a power cut some of it may be missing."""
+    try:
+        return path.stat().st_size == entry.size
+    except OSError:
+        return False
 
 
 def key_of(store: Store, *entries: StoreEntry) -> str:

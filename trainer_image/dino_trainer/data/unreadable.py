@@ -114,7 +114,7 @@ def examine(staged: StagedSource, looking: Looking) -> SourceExamination:
     unsized = [plain_name(flaw.name) for flaw in flaws if flaw.rule == _RULE]
     images: list[tuple[str, ImageFacts | None]] = [
         *zip(entries.file_names, facts, strict=True),
-        *((name, _again(staged, name, 1, 1)) for name in unsized),
+        *((name, look_again(staged, name, 1, 1)) for name in unsized),
     ]
     damaged = [
         SkippedImage(name, why) for name, one in images if one and (why := _damage(one)) is not None
@@ -181,13 +181,17 @@ def _facts(staged: StagedSource, entries: Entries, looking: Looking) -> list[Ima
         strict=True,
     )
     return [
-        one if one is None or one.digest else _again(staged, name, *size)
+        one if one is None or one.digest else look_again(staged, name, *size)
         for name, size, one in rows
     ]
 
 
-def _again(staged: StagedSource, name: str, width: int, height: int) -> ImageFacts:
-    """What is in a file. Raises what the system says where its content does not come."""
+def look_again(staged: StagedSource, name: str, width: int, height: int) -> ImageFacts:
+    """What is in a file whose content did not come at first.
+
+    Raises:
+        TrainerError: StorageUnavailable, AccessDenied, InputNotFound where it does not come again.
+    """
     file = staged.images.find(name)
     try:
         if file is None:

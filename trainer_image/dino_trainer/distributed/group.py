@@ -6,6 +6,7 @@ that they never wait for a GPU that is still computing.
 
 # Annotations are no text here: torch compares those of a hook with its own types.
 import os
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -18,6 +19,7 @@ from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
+from dino_trainer.distributed.processes import end_without_launcher
 from dino_trainer.distributed.world import T, World
 from dino_trainer.machine.devices import pick_device
 
@@ -107,9 +109,12 @@ def joined(gpus: int, env: Mapping[str, str] = os.environ) -> Iterator[World]:
     device = pick_device(gpus, local)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    met = threading.Event()
+    threading.Thread(target=end_without_launcher, args=(met, env), daemon=True).start()
     backend, store = "nccl" if device.type == "cuda" else "gloo", _store(env, rank)
     dist.init_process_group(backend, timeout=STEP_LIMIT, store=store, rank=rank, world_size=size)
     control = dist.new_group(backend="gloo", timeout=CONTROL_LIMIT)
+    met.set()
     assert isinstance(control, dist.ProcessGroup)  # of all ranks, so of this one, too
     yield Group(rank, size, local, control)
     # Only after success: a group that lost a rank could wait for it here, and the process ends

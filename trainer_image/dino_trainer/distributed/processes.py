@@ -11,12 +11,14 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from dino_api import failures
 from dino_api.names import Env, FailureReason
 from dino_api.result import Failure
 from dino_trainer.errors import TrainerError
@@ -24,6 +26,7 @@ from dino_trainer.errors import TrainerError
 _OOM_COUNTERS = ("memory.events", "memory/memory.oom_control")
 CGROUPS = Path("/sys/fs/cgroup")
 _PARENT_DEATH_SIGNAL = 1  # prctl(2)
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Processes:
 
     def __post_init__(self) -> None:
         self._kills = oom_kills(self.cgroups)
-        self._asked = False
+        self._asked = self._ended = False
         self._folder = TemporaryDirectory(prefix="dino-ranks-")
         launcher = str(os.getpid())
         # Sessions of their own: a terminal's Ctrl-C is for the launcher, which passes it on.
@@ -97,6 +100,7 @@ class Processes:
 
     def kill(self) -> None:
         """Ends all at once."""
+        self._ended = True
         for process in self._running.values():
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -118,8 +122,7 @@ class Processes:
             text = self._file(place).read_text(encoding="utf-8")
             return Ending(rank, Failure.model_validate(json.loads(text)))
         except (OSError, RecursionError, ValueError):
-            message = f"The process ended with exit code {code} and left no reason."
-            return Ending(rank, TrainerError(FailureReason.CRASHED, message).as_failure())
+            return Ending(rank, _by_exit_code(code).as_failure())
 
     def _killed(self, rank: int, by: signal.Signals) -> Ending:
         if by == signal.SIGTERM and self._asked:
@@ -133,8 +136,24 @@ class Processes:
                 "The kernel killed the process: the container's memory limit was reached.",
             )
             return Ending(rank, error.as_failure())
+        if by == signal.SIGKILL and self._asked and self._ended:
+            message = (
+                "Stopped on request, and killed here since it did not end: a checkpoint that was "
+                "published before is still there."
+            )
+            return Ending(rank, TrainerError(FailureReason.PREEMPTED, message).as_failure())
         error = TrainerError(FailureReason.CRASHED, f"{by.name} ended the process.")
         return Ending(rank, error.as_failure(), killed=True)
+
+
+def _by_exit_code(code: int) -> TrainerError:
+    """What is known of a rank that left no words."""
+    rule = failures.by_exit_code(code)
+    if rule is None:
+        message = f"The process ended with exit code {code} and left no reason."
+        return TrainerError(FailureReason.CRASHED, message)
+    message = f"The process ended with exit code {code}, and could not leave more; its log has it."
+    return TrainerError(rule.reason, message)
 
 
 def oom_kills(cgroups: Path = CGROUPS) -> int:
@@ -147,11 +166,15 @@ def oom_kills(cgroups: Path = CGROUPS) -> int:
 
 
 def leave_failure(failure: Failure, env: Mapping[str, str] = os.environ) -> bool:
-    """Tells the launcher why this rank ends. Returns whether there is one."""
+    """Tells the launcher why this rank ends. Returns whether there is one that can be told."""
     path = env.get(Env.RANK_FAILURE_FILE)
-    if path:
+    if not path:
+        return False
+    try:
         Path(path).write_text(json.dumps(failure.to_dict()), encoding="utf-8")
-    return bool(path)
+    except OSError:  # the disk is full, which may be why; the exit code says it, too
+        return False
+    return True
 
 
 def end_with_launcher(env: Mapping[str, str] = os.environ) -> None:
@@ -165,3 +188,14 @@ def end_with_launcher(env: Mapping[str, str] = os.environ) -> None:
         prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
     if os.getppid() != int(launcher):
         os._exit(1)
+
+
+def end_without_launcher(met: threading.Event, env: Mapping[str, str] = os.environ) -> None:
+    """Ends this rank at once where its launcher dies before all ranks have `met`.
+
+    A rank that waits for others which never come hears of no signal. For a thread.
+    """
+    launcher = env.get(Env.LAUNCHER_PID)
+    while launcher is not None and not met.wait(_LOOK_SECONDS):
+        if os.getppid() != int(launcher):
+            os._exit(1)

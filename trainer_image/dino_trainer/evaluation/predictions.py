@@ -9,7 +9,7 @@ import numpy as np
 
 from dino_trainer.scoring.detection import DetectionSet
 from dino_trainer.scoring.matching import BoxSet
-from dino_trainer.storage.files import replacing
+from dino_trainer.storage.files import named, replacing
 
 _AT_ONCE = 20_000
 
@@ -21,7 +21,7 @@ def write_predictions(path: Path, detections: DetectionSet, image_ids: Sequence[
     change sides of a threshold now and then. image_ids: by place in the data set.
     Raises DiskFull and what else writing ends with.
     """
-    with replacing(path) as aside, aside.open("w", encoding="ascii") as file:
+    with named(path), replacing(path) as aside, aside.open("w", encoding="ascii") as file:
         lead = "[\n"
         for part in _parts(BoxSet.of_detections(detections)):
             file.write(lead + ",\n".join(_lines(part, image_ids)))

@@ -163,7 +163,11 @@ class PredictionsFile:
     def write(self, info: dict[str, object], names: Sequence[str]) -> None:
         """The file. names: of the classes, by label."""
         categories = [{"id": label, "name": name} for label, name in enumerate(names) if name]
-        with replacing(self._path) as aside, aside.open("w", encoding="utf-8") as file:
+        with (
+            named(self._path),
+            replacing(self._path) as aside,
+            aside.open("w", encoding="utf-8") as file,
+        ):
             file.write(f'{{"info": {json.dumps(info)},\n"categories": {json.dumps(categories)}')
             for key, part in (("images", self._images), ("annotations", self._annotations)):
                 file.write(f',\n"{key}": [\n')

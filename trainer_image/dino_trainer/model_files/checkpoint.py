@@ -37,10 +37,8 @@ def write(content: Mapping[str, object], path: Path, previous: Path | None = Non
     Raises:
         TrainerError: DiskFull or AccessDenied; what was at `path` is still there.
     """
-    with named(path), replacing(path) as aside:
+    with named(path), replacing(path, previous) as aside:
         _save({"format": FORMAT, **content}, aside)
-        if previous is not None and path.exists():
-            path.replace(previous)
 
 
 def _save(content: Mapping[str, object], path: Path) -> None:

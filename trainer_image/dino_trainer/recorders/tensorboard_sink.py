@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from contextlib import suppress
 from typing import Protocol, TypedDict
 
 from dino_api.result import Metrics, Progress
@@ -89,7 +90,8 @@ class TensorBoardSink:
         if self._waiting:
             self._write(publish=True)
         if self._writer:
-            self._writer.close()
+            with suppress(OSError):  # what waited was written and flushed, or said to be lost
+                self._writer.close()
 
     def _note(self, values: dict[str, float | None]) -> None:
         scalars: list[Scalar] = [

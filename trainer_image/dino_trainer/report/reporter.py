@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from dino_trainer.report.meter import NO_PARTS, LossParts
 from dino_trainer.report.status_file import Status, StatusFile
 from dino_trainer.report.terminal import Terminal, open_terminal
 from dino_trainer.results.output import Output
-from dino_trainer.storage.files import replacing
+from dino_trainer.storage.files import named, replacing
 
 TERMINATION_LOG = Path(names.TERMINATION_LOG)
 
@@ -151,6 +152,8 @@ class Reporter:
         stopped = failure.reason == FailureReason.PREEMPTED
         self._note("RUNNING" if stopped else "FAILURE", f"{failure.reason}: {failure.message}")
         self._terminate(result)
+        if self._output.stuck:
+            return  # a server that hangs would hold the exit code back, until the pod is killed
         self._publish_status()
         if not stopped:
             try:
@@ -210,8 +213,10 @@ class Reporter:
             self._complain(STATUS_FILE, error)
 
     def _write_result(self, result: Result) -> None:
-        with replacing(self._output.dir / RESULT_FILE) as aside:
-            aside.write_text(json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        path = self._output.dir / RESULT_FILE
+        with named(path), replacing(path) as aside:
+            aside.write_text(text, encoding="utf-8")
         self._output.publish(RESULT_FILE)
 
     def _terminate(self, result: Result) -> None:
@@ -234,7 +239,13 @@ def folder_of(output: Output) -> str:
 
 
 def write_termination(result: Result, path: Path | None = None) -> None:
-    """Leaves the result where the operator reads it; does nothing outside a pod."""
+    """Leaves the result where the operator reads it; does nothing outside a pod.
+
+    A node's disk that is full costs these words, and neither the exit code nor the result.
+    """
     path = path or TERMINATION_LOG
-    if path.exists():
-        path.write_text(result.to_termination_message(), encoding="utf-8")
+    try:
+        if path.exists():
+            path.write_text(result.to_termination_message(), encoding="utf-8")
+    except OSError as error:
+        print(f"{path} cannot be written ({error}); going on without it.", file=sys.stderr)

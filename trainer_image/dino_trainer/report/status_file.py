@@ -6,6 +6,7 @@ Unlike TAO's it does end: the last line has status SUCCESS, or FAILURE with the 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ class StatusFile:
         self._path = path
         self._clock = clock
         self._kpi: dict[str, float] = {}
+        self._whole = False
 
     def write(
         self,
@@ -49,8 +51,23 @@ class StatusFile:
         if self._kpi:
             line["kpi"] = self._kpi
         line |= _position(progress, time_per_epoch)
+        text = json.dumps(line, ensure_ascii=False) + "\n"
+        if not self._whole and _is_cut(self._path):
+            text = f"\n{text}"  # else both lines would be lost
+        self._whole = False
         with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.write(text)
+        self._whole = True
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether the last line has no end: a kill or a full disk came before it."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError:  # there is none, or it is empty
+        return False
 
 
 def _position(progress: Progress | None, time_per_epoch: float | None) -> dict[str, object]:

@@ -43,6 +43,8 @@ class Manifest:
     def __init__(self, store: Store, say: Say) -> None:
         self._store, self._say = store, say
         self._lock = threading.RLock()
+        # Not the other one: what is listed is asked for while a server hangs in a write of it.
+        self._writing = threading.Lock()
         self._loaded: ManifestContent | None = None
 
     @property
@@ -69,7 +71,7 @@ class Manifest:
 
     def write(self, changes: Mapping[str, ManifestEntry | None]) -> None:
         """The same, and the file with it."""
-        with self._lock:
+        with self._writing:
             self.note(changes)
             text = json.dumps(self._content(), indent=2, sort_keys=True) + "\n"
             self._store.write_bytes(text.encode(), MANIFEST_FILE)

@@ -121,7 +121,8 @@ class Output:
 
         Names of images may hold bytes that are no text: they stand there as \\udce9 and the like.
         """
-        with replacing(self.dir / name) as aside:
+        path = self.dir / name
+        with named(path), replacing(path) as aside:
             aside.write_text(text, encoding="utf-8", errors="backslashreplace")
         return self.publish(name).artifact(name)
 

@@ -37,10 +37,11 @@ def sha256_of(path: Path, progress: Moved | None = None) -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     """A path to write to; on success it is fsynced and takes the place of `path` in one step.
 
-    On any error `path` keeps what it had.
+    previous: where the file now at `path` is kept, if anywhere. On any error both keep what they
+    had.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -48,6 +49,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield aside
         with aside.open("rb+") as file:
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            path.replace(previous)
         os.replace(aside, path)
         _sync_folder(path.parent)
     finally:

@@ -23,9 +23,17 @@ from dino_api.names import Env, FailureReason
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.storage import s3_region
 from dino_trainer.storage.files import named, replacing, sha256_of
-from dino_trainer.storage.s3_errors import translate
+from dino_trainer.storage.s3_errors import OUT_OF_RANGE, code_of, translate
 from dino_trainer.storage.s3_settings import S3Settings
-from dino_trainer.storage.store import Moved, Say, StoredFile, StoreEntry, changed, not_that_part
+from dino_trainer.storage.store import (
+    Moved,
+    SameAgainError,
+    Say,
+    StoredFile,
+    StoreEntry,
+    changed,
+    not_that_part,
+)
 
 if TYPE_CHECKING:
     from dino_trainer.storage.s3_types import (
@@ -87,6 +95,15 @@ class _Count:
         self._moved(bytes_transferred)
 
 
+class _SignOfLife:
+    """A subscriber, too. at: when bytes moved last, by the monotonic clock; 0 where none did."""
+
+    at = 0.0
+
+    def on_progress(self, **_: object) -> None:
+        self.at = time.monotonic()
+
+
 class S3Store:
     """The objects of one bucket under one prefix. Safe to use from several threads."""
 
@@ -123,7 +140,7 @@ class S3Store:
         def piece_of(s3: S3Client) -> bytes:
             nonlocal body
             asked, body = body or self._open(s3, entry, start, end), None
-            piece = asked.read(_PIECE)
+            piece = asked.read(min(_PIECE, end - start))  # a body may have more than was asked for
             body = asked  # else it broke off, and the rest is asked for anew
             return piece
 
@@ -137,8 +154,14 @@ class S3Store:
 
     def _open(self, s3: S3Client, entry: StoreEntry, start: int, end: int) -> Body:
         span = f"bytes={start}-{end - 1}"
-        answer = s3.get_object(Bucket=self.bucket, Key=self.prefix + entry.key, Range=span)
+        try:
+            answer = s3.get_object(Bucket=self.bucket, Key=self.prefix + entry.key, Range=span)
+        except ClientError as error:
+            if code_of(error) != OUT_OF_RANGE:
+                raise
+            raise changed(self.uri(entry.key)) from error  # it has become shorter
         if answer["ETag"].strip('"') != entry.etag:
+            answer["Body"].close()
             raise changed(self.uri(entry.key))
         if start and not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
             answer["Body"].close()
@@ -232,37 +255,49 @@ class S3Store:
         self,
         key: str,
         moved: Moved | None,
-        start: Callable[[Transfers, str, Sequence[_Count]], Future],
+        start: Callable[[Transfers, str, Sequence[_Count | _SignOfLife]], Future],
         config: TransferConfig = _TRANSFER,
     ) -> None:
         """Runs one managed transfer: large files go in parts, side by side."""
-        watch = [_Count(moved)] if moved else []
+        life = _SignOfLife()
+        watch: list[_Count | _SignOfLife] = [life]
+        if moved:
+            watch.append(_Count(moved))
 
         def once(s3: S3Client) -> None:
             with create_transfer_manager(s3, config) as manager:
                 start(manager, self.prefix + key, watch).result()
 
-        self._patiently(key, once)
+        self._patiently(key, once, life)
 
-    def _patiently(self, key: str, ask: Callable[[S3Client], T]) -> T:
+    def _patiently(
+        self, key: str, ask: Callable[[S3Client], T], life: _SignOfLife | None = None
+    ) -> T:
         """Asks again while the server is away, up to the settings' patience.
 
         A checkpoint is worth waiting for: a server that restarts is back within seconds. But what
         was given up a moment ago is not waited for again, so that a run ends soon after.
+
+        life: of a transfer, which may take longer than that before it fails for the first time: the
+        server was there as long as bytes moved.
         """
-        deadline = time.monotonic() + self._settings.patience
+        patience = self._settings.patience
+        deadline = time.monotonic() + patience
         wait = 1.0
         while True:
             try:
                 return self._ask(key, ask)
             except TrainerError as error:
-                if error.reason != FailureReason.STORAGE_UNAVAILABLE:
+                away = error.reason == FailureReason.STORAGE_UNAVAILABLE
+                if not away or isinstance(error, SameAgainError):
                     raise
                 now = time.monotonic()
                 if now < self._hopeless_until:
                     raise
+                if life:
+                    deadline, life = max(deadline, life.at + patience), None
                 if now + wait > deadline:
-                    self._hopeless_until = now + self._settings.patience
+                    self._hopeless_until = now + patience
                     raise
                 self._say(f"{error.message} Trying again in {wait:.0f} s.")
             time.sleep(wait)
@@ -292,7 +327,7 @@ class S3Store:
                 Bucket=self.bucket, Key=self.prefix + key, Range="bytes=0-0"
             )
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") != "InvalidRange":  # an empty object
+            if code_of(error) != OUT_OF_RANGE:  # an empty object
                 raise error from mute
 
     def _name_region(self) -> None:

@@ -21,6 +21,7 @@ from s3transfer.exceptions import RetriesExceededError
 from dino_api.names import DEFAULT_REGION, Env, FailureReason
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.s3_region import right_region
+from dino_trainer.storage.store import changed
 
 _DENIED = {
     "403",
@@ -41,7 +42,21 @@ _ELSEWHERE = {
     "AuthorizationHeaderMalformed",
     "IllegalLocationConstraintException",
 }
-_BUSY = {"SlowDown", "RequestTimeout", "RequestTimeTooSkewed", "Throttling", "TooManyRequests"}
+_BUSY = {
+    "SlowDown",
+    "RequestTimeout",
+    "RequestTimeTooSkewed",
+    "Throttling",
+    "TooManyRequests",
+    # A write that met another one, and an upload in parts that somebody has aborted meanwhile.
+    "OperationAborted",
+    "NoSuchUpload",
+}
+# Of proxies, with codes of their own.
+_BUSY_STATUS = (408, 425, 429)
+OUT_OF_RANGE = "InvalidRange"
+# Answers to a part of what has become another object since its first part.
+_OTHER_NOW = {"PreconditionFailed", "412", OUT_OF_RANGE, "416"}
 _PLAIN = (
     (EndpointConnectionError, "no connection (refused, or the name is unknown)."),
     (ConnectTimeoutError, "connecting took too long."),
@@ -88,8 +103,13 @@ def translate(
     return _away(error, uri, server)
 
 
+def code_of(error: ClientError) -> str:
+    """What the server calls its answer."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
 def _refused(error: ClientError, uri: str, server: str, region: str) -> TrainerError:
-    code = str(error.response.get("Error", {}).get("Code", ""))
+    code = code_of(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _ELSEWHERE or status == 301:
         return _elsewhere(error, code, uri, region)
@@ -98,12 +118,15 @@ def _refused(error: ClientError, uri: str, server: str, region: str) -> TrainerE
             FailureReason.ACCESS_DENIED,
             f"{server} refused access to {uri} ({_in_its_words(error) or status}).",
         )
-    if code in _ABSENT or status == 404:
-        return _absent(code, uri, server)
-    if code in _BUSY or status >= 500:
+    if code in _OTHER_NOW:
+        once = changed(uri)
+        return TrainerError(once.reason, once.message, once.remedy)  # the whole may be asked for
+    if code in _BUSY or status in _BUSY_STATUS or status >= 500:
         return TrainerError(
             FailureReason.STORAGE_UNAVAILABLE, f"{server} answered {code or status} for {uri}."
         )
+    if code in _ABSENT or status == 404:
+        return _absent(code, uri, server)
     return TrainerError(
         FailureReason.INVALID_SPEC, f"{server} refused the request for {uri}: {_one_line(error)}"
     )
@@ -123,8 +146,8 @@ def _elsewhere(error: ClientError, code: str, uri: str, asked: str) -> TrainerEr
 
 def _in_its_words(error: ClientError) -> str:
     """Code and message of an answer; the code alone where it had no body."""
-    answer = error.response.get("Error", {})
-    code, text = str(answer.get("Code", "")), " ".join(str(answer.get("Message", "")).split())
+    answer, code = error.response.get("Error", {}), code_of(error)
+    text = " ".join(str(answer.get("Message", "")).split())
     return f"{code}: {text[:300].rstrip('.')}" if text and not code.isdigit() else code
 
 

@@ -96,18 +96,22 @@ def print_line(line: str) -> None:
     print(line, flush=True)
 
 
-def changed(what: str) -> TrainerError:
+class SameAgainError(TrainerError):
+    """A failure that is no server's being away: the same request would end in it again."""
+
+
+def changed(what: str) -> SameAgainError:
     """Somebody replaced `what` while it was read in parts."""
-    return TrainerError(
+    return SameAgainError(
         FailureReason.STORAGE_UNAVAILABLE,
         f"{what} was replaced while it was downloaded.",
         "If that was meant, run again, which reads the new one.",
     )
 
 
-def not_that_part(what: str, span: str) -> TrainerError:
+def not_that_part(what: str, span: str) -> SameAgainError:
     """A server answered with other bytes than it was asked for, which must not be put together."""
-    return TrainerError(
+    return SameAgainError(
         FailureReason.STORAGE_UNAVAILABLE,
         f"The server does not send the part of {what} that it was asked for ({span}).",
         "Ask the store's operator whether a proxy before it takes the Range header away.",

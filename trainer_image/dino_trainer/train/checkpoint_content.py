@@ -21,10 +21,11 @@ class About(TypedDict):
 
 
 class ReadData(TypedDict):
-    """What a training reads. dataset_digest: of the training data. left_out: the names of images
-    that are left out, by the key of the data and by source."""
+    """What a training reads. dataset_digest, validation_digest: of the data. left_out: the names of
+    images that are left out, by the key of the data and by source."""
 
     dataset_digest: str
+    validation_digest: str
     left_out: dict[str, list[list[str]]]
 
 
@@ -39,13 +40,14 @@ class ValidatedWeights(About):
 
 class OptionalContent(TypedDict, total=False):
     """What a checkpoint to resume from may lack. extra: what was trained beside the model.
-    left_out: as of `ReadData`."""
+    validation_digest, left_out: as of `ReadData`."""
 
     spec: dict[str, Any]
     class_names: list[str]
     versions: dict[str, str]
     epoch: int
     extra: State
+    validation_digest: str
     left_out: dict[str, list[list[str]]]
 
 

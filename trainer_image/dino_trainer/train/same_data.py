@@ -15,15 +15,20 @@ _BEGIN_ANEW = "or choose another output and name the checkpoint as train.pretrai
 def read(data: TrainingData) -> ReadData:
     """What a checkpoint remembers of the data."""
     left_out = {key: dataset.left_out for key, dataset in data.by_key.items()}
-    return {"dataset_digest": data.train.digest, "left_out": left_out}
+    return {
+        "dataset_digest": data.train.digest,
+        "validation_digest": data.validation.digest,
+        "left_out": left_out,
+    }
 
 
 def refuse_other(saved: Resumable, data: TrainingData, *, same_spec: bool) -> None:
     """Raises InvalidDataset where the training data is not the checkpoint's, or the best weights
     so far were scored on other images than the next ones would be.
 
-    same_spec: whether the checkpoint is of this very experiment; another one scores on what it
-    likes. A checkpoint of an earlier release does not say what it went without.
+    same_spec: whether the checkpoint is of this very experiment, in this output; another one scores
+    on what it likes. A checkpoint of an earlier release does not say what it was scored on, or went
+    without.
     """
     before, now = saved.get("left_out", {}), read(data)
     if saved["dataset_digest"] != now["dataset_digest"]:
@@ -35,10 +40,23 @@ def refuse_other(saved: Resumable, data: TrainingData, *, same_spec: bool) -> No
             "The training data is not the data that the checkpoint was trained on.",
             f"Put the data back; {_BEGIN_ANEW}",
         )
-    if same_spec and VALIDATION in before and VALIDATION in now["left_out"]:
+    if same_spec:
+        _refuse_other_scores(saved, now)
+
+
+def _refuse_other_scores(saved: Resumable, now: ReadData) -> None:
+    """The same of the validation data."""
+    before = saved.get("left_out", {})
+    if VALIDATION in before and VALIDATION in now["left_out"]:
         changes = _changes(before[VALIDATION], now["left_out"][VALIDATION])
         if changes:
             raise _other_images(VALIDATION, changes)
+    if saved.get("validation_digest", now["validation_digest"]) != now["validation_digest"]:
+        raise invalid_dataset(
+            "The validation data is not the data that the checkpoint was scored on: the next mAP "
+            "would be compared with one of other images.",
+            f"Put the data back; {_BEGIN_ANEW}",
+        )
 
 
 def _other_images(key: str, changes: str) -> TrainerError:

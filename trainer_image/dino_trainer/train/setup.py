@@ -17,7 +17,6 @@ from dino_trainer.detectors.torch_detector import in_training
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.machine import devices
 from dino_trainer.model import Criterion, Dino, build_dino
-from dino_trainer.model_files.checkpoint import BEST
 from dino_trainer.report.pace import Watch
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
@@ -84,9 +83,9 @@ def prepare_run(
         step=plan.first_step,
     )
     if saved:
-        best_is_here = world.broadcast(world.is_main and context.output.fetch(BEST) is not None)
+        best = world.broadcast(state.best_here(context) if world.is_main else None)
         theirs = optimizer_for(loss, resuming.optim_of(before, spec))
-        state.restore(training, saved, best_is_here, theirs)
+        state.restore(training, saved, best, theirs)
         if world.is_main:
             keeper.tidy(training.standing)
     return training

@@ -14,6 +14,7 @@ import torchvision
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.experiment.digest import differences, in_words
+from dino_api.result import Metrics
 from dino_trainer.data.splits import TrainingData
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model_files import checkpoint
@@ -21,7 +22,7 @@ from dino_trainer.model_files.checkpoint import Content
 from dino_trainer.model_files.fetching import fetch
 from dino_trainer.run import RunContext
 from dino_trainer.train import resuming, same_data
-from dino_trainer.train.best import Standing
+from dino_trainer.train.best import BestValidation, Standing
 from dino_trainer.train.checkpoint_content import (
     NEEDED,
     About,
@@ -82,12 +83,36 @@ def weights_only(run: Run, about: About) -> ValidatedWeights:
     }
 
 
-def restore(run: Run, saved: Resumable, best_is_here: bool, before: torch.optim.Optimizer) -> None:
+def best_here(context: RunContext) -> BestValidation | None:
+    """The validation whose weights the output has as the best; None where none can be trusted.
+
+    A process that is gone may have published newer ones than its last checkpoint knows of.
+    """
+    path = context.output.fetch(checkpoint.BEST)
+    if path is None:
+        return None
+    try:
+        content = checkpoint.read(path)
+    except ValueError as error:
+        context.reporter.event(str(error))
+        context.output.reject(checkpoint.BEST)
+        return None
+    epoch, metrics = content.get("epoch"), content.get("metrics")
+    ours = content.get("spec_digest") == context.digest
+    if ours and isinstance(epoch, int) and isinstance(metrics, dict):
+        return BestValidation(epoch, Metrics(**metrics))
+    return None
+
+
+def restore(
+    run: Run, saved: Resumable, best: BestValidation | None, before: torch.optim.Optimizer
+) -> None:
     """Put `run` where it was when `saved` was made.
 
-    before: an optimiser over the same parameters, set up as the one that was saved. Its state is
-    taken over parameter by parameter: rates and decays are the new spec's, and other rates may put
-    the parameters into other groups.
+    best: whose weights lie in the output; these count, whatever `saved` calls the best. before: an
+    optimiser over the same parameters, set up as the one that was saved. Its state is taken over
+    parameter by parameter: rates and decays are the new spec's, and other rates may put the
+    parameters into other groups.
 
     Without the best checkpoint (the run goes on in another output) its metrics are worth nothing:
     the next validation, or a second one of the same weights, finds the best anew.
@@ -113,7 +138,8 @@ def restore(run: Run, saved: Resumable, best_is_here: bool, before: torch.optim.
     run.skipped = saved["skipped"]
     run.loggers.update(saved["loggers"])
     run.standing.read(saved)
-    if best_is_here and run.standing.best:
+    if best and run.standing.best and run.standing.score(best.metrics) >= 0:
+        run.standing.best = best
         run.validated = saved["validated"]
     else:
         run.standing = Standing(run.spec.train, last=run.standing.last)
@@ -129,19 +155,45 @@ def _load(module: torch.nn.Module, state: Mapping[str, Any]) -> None:
 def find_resumable(
     spec: ExperimentSpec, context: RunContext, data: TrainingData
 ) -> Resumable | None:
-    """The checkpoint to go on from: the one the spec names, else the newest whole one.
+    """The checkpoint to go on from: the one the spec names, or the newest whole one of the output
+    where that is farther, or none is named.
 
     Raises:
         TrainerError: InvalidSpec if the checkpoint in the output is of another experiment, or the
             named one is not a training checkpoint; InvalidDataset if the data is not the same.
     """
     named = spec.train.resume_training_checkpoint_path
-    saved = _read_named(named, context) if named else _newest_of_this(spec, context)
+    saved, here = _farther(named, context) if named else (_newest_of_this(spec, context), True)
     if saved is None:
         return None
-    same_data.refuse_other(saved, data, same_spec=saved["spec_digest"] == context.digest)
+    # In another output the best weights are found anew, on whatever data.
+    same_data.refuse_other(saved, data, same_spec=here and saved["spec_digest"] == context.digest)
     context.reporter.event(f"Resuming after step {saved['step']}.")
     return saved
+
+
+def _farther(named: str, context: RunContext) -> tuple[Resumable, bool]:
+    """The named checkpoint, or what an attempt before this one has made of it since.
+
+    Also says whether it lies in the output. Raises what `_read_named` does.
+    """
+    saved = _read_named(named, context)
+    here = named.startswith(context.output.uri("").rstrip("/") + "/")
+    own = _newest(context, "training goes on from the named one")
+    if own is None or own.get("spec_digest") != context.digest or not _is_resumable(own):
+        return saved, here
+    if _place(own) <= _place(saved):
+        return saved, here
+    context.reporter.event(
+        f"{named} (train.resume_training_checkpoint_path) is not read: "
+        f"{context.output.uri(checkpoint.LATEST)} goes on from it, and is farther."
+    )
+    return own, True
+
+
+def _place(saved: Resumable) -> tuple[int, int]:
+    """How far a training was: whole epochs, and images of the next one."""
+    return saved["position"]["epoch"], saved["position"]["seen"]
 
 
 def _read_named(uri: str, context: RunContext) -> Resumable:
@@ -168,8 +220,11 @@ def _missing(content: Content) -> str:
     return ", ".join(missing[:_NAMED]) + more
 
 
-def _newest(context: RunContext) -> Content | None:
-    """The latest checkpoint of the output, or the one before where that is damaged."""
+def _newest(context: RunContext, otherwise: str) -> Content | None:
+    """The latest checkpoint of the output, or the one before where that is damaged.
+
+    otherwise: what is done where none is left, as a clause.
+    """
     output, event = context.output, context.reporter.event
     lost = False
     for name in (checkpoint.LATEST, checkpoint.PREVIOUS):
@@ -184,13 +239,13 @@ def _newest(context: RunContext) -> Content | None:
             event(f"{output.uri(name)} cannot be used. Looking for the one before it.")
         lost = lost or promised or path is not None
     if lost:
-        event("No whole checkpoint is left: training starts again from its first step.")
+        event(f"No whole checkpoint is left: {otherwise}.")
     return None
 
 
 def _newest_of_this(spec: ExperimentSpec, context: RunContext) -> Resumable | None:
     """`_newest`. Raises InvalidSpec where it is of another experiment."""
-    saved = _newest(context)
+    saved = _newest(context, "training starts again from its first step")
     if saved is None:
         return None
     if saved.get("spec_digest") == context.digest:
