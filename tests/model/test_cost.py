@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dino_trainer.model import Criterion, attention, dino, layers, losses
+from dino_trainer.model import Criterion, attention, dino, layers, losses, products
 from dino_trainer.model.dino import ProposalHead
+from tests.bench.growth_step import most_held
 from tests.bench.train_step_batch import Size
 from tests.bench.train_step_counts import WAITS, Count, activation_bytes, count_operations
 from tests.bench.train_step_ours import OurStep
@@ -89,6 +91,23 @@ def test_activations_of_an_image_of_the_published_model() -> None:
     step.prepare(Size(1, 256, 320))
     assert activation_bytes(step.model, step.forward) <= 258e6
     assert activation_bytes(step.model, lambda: step.forward(bf16=True)) <= 382e6
+
+
+def test_a_feed_forward_block_holds_few_rows_of_the_widest_layer_at_once(
+    monkeypatch: Any,
+) -> None:
+    """Beside its input and output: one part's rows, forward; thrice these and weights, backward."""
+    monkeypatch.setattr(products, "NUMBERS_ON_CPU", 2**18)  # 128 rows, 2,048 wide
+    norm, block = layers.LayerNorm(256), layers.FeedForward(256, 2048, 0.0, "relu")
+    rows, part, weights = 2000, 4 * 2**18, 4 * 2 * 256 * 2048
+    x = torch.randn(1, rows, 256, requires_grad=True)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as forward:
+        y = block.add_to(norm, x)
+    assert most_held(forward) <= 2.1 * x.nbytes + 1.5 * part
+    grad = torch.ones_like(y)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as backward:
+        y.backward(grad)
+    assert most_held(backward) <= 1.1 * x.nbytes + 2 * weights + 3 * part
 
 
 def test_the_model_compiles_without_a_graph_break() -> None:

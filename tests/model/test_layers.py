@@ -53,7 +53,7 @@ def test_rows_in_parts_and_kept_activations_give_the_same(
     expected = results(dense, rows, layers_, half)
     kept = results(partial(dense, keep=True), rows, layers_, half)
     assert all(mine.equal(theirs) for mine, theirs in zip(kept, expected, strict=True))
-    monkeypatch.setattr(products, "ROWS_AT_ONCE", 3)  # of seven
+    monkeypatch.setattr(products, "NUMBERS_ON_CPU", 3 * 8)  # three rows of seven
     for mine, theirs in zip(results(dense, rows, layers_, half), expected, strict=True):
         assert (mine - theirs).norm() <= (0.02 if half else 1e-6) * theirs.norm()
 
@@ -89,7 +89,7 @@ def test_a_feed_forward_block_added_to_what_a_norm_gave(
 ) -> None:
     """Also in parts of three rows of ten, against torch; of a kept one to the last bit."""
     torch.manual_seed(0)
-    monkeypatch.setattr(products, "ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr(products, "NUMBERS_ON_CPU", at_once * 16)
     norm, block = LayerNorm(6), FeedForward(6, 16, 0.0, "relu")
     for p in norm.parameters():
         nn.init.normal_(p)
@@ -128,7 +128,7 @@ def test_without_gradients_blocks_give_the_same(
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         expected = [block(x).detach(), block.add_to(norm, x).detach()]
         monkeypatch.setattr(products, "ROWS_IN_CACHE", in_cache)
-        monkeypatch.setattr(products, "ROWS_AT_ONCE", 0)  # is not asked
+        monkeypatch.setattr(products, "NUMBERS_ON_CPU", 0)  # is not asked
         with torch.inference_mode():
             ours = [block(x), block.add_to(norm, x)]
     for mine, theirs in zip(ours, expected, strict=True):

@@ -9,7 +9,7 @@ Shapes: b batch, n rows, d hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,9 @@ from torch.autograd.function import once_differentiable
 
 # Rows that a block of linear layers computes at once: 2,048 numbers wide they take 67 MB.
 ROWS_AT_ONCE = 2**13
+# Numbers that the widest of the layers gives at once on a CPU in a training: 34 MB. glibc has room
+# for them in what tensors of tokens left free; larger ones make the heap grow, which never shrinks.
+NUMBERS_ON_CPU = 2**23
 # On a CPU, where no gradient is asked for: 4 MB, which a core's cache holds until the next layer.
 ROWS_IN_CACHE = 2**9
 
@@ -63,6 +66,13 @@ def _at_once(rows: Tensor) -> int:
     return ROWS_IN_CACHE if rows.device.type == "cpu" else ROWS_AT_ONCE
 
 
+def _at_once_in_training(weights: Sequence[Tensor]) -> int:
+    """Return how many rows a block of ``weights`` [outputs, inputs] computes at once."""
+    if weights[0].device.type != "cpu":
+        return ROWS_AT_ONCE
+    return max(1, NUMBERS_ON_CPU // max(weight.shape[0] for weight in weights))
+
+
 def _turned(parameters: Sequence[Tensor], kind: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
     """Return the weights [inputs, outputs] and the biases of ``kind``; given are each in turn."""
     weights, biases = _in_kind(parameters, kind)
@@ -76,11 +86,16 @@ def _in_kind(parameters: Sequence[Tensor], kind: torch.dtype) -> tuple[list[Tens
 
 def _through(rows: Tensor, turned: Sequence[Tensor], biases: Sequence[Tensor], most: int) -> Tensor:
     """Return what the layers make of ``rows``, ``most`` of them at once."""
-    made = [
-        torch.addmm(biases[-1], _inputs(part, turned[:-1], biases[:-1])[-1], turned[-1])
-        for part in _parts(rows, most)
-    ]
-    return made[0] if len(made) == 1 else torch.cat(made)
+
+    def of(part: Tensor) -> Tensor:
+        return torch.addmm(biases[-1], _inputs(part, turned[:-1], biases[:-1])[-1], turned[-1])
+
+    if rows.shape[0] <= most:
+        return of(rows)
+    made = rows.new_empty(rows.shape[0], turned[-1].shape[1])
+    for part, into in zip(rows.split(most), made.split(most), strict=True):
+        into.copy_(of(part))
+    return made
 
 
 class _Dense(torch.autograd.Function):
@@ -99,7 +114,7 @@ class _Dense(torch.autograd.Function):
             hidden = _inputs(whole, turned, biases[:-1])[1:]
             made = torch.addmm(biases[-1], hidden[-1] if hidden else whole, last)
         else:
-            made = _through(whole, [*turned, last], biases, ROWS_AT_ONCE)
+            made = _through(whole, [*turned, last], biases, _at_once_in_training(weights))
         ctx.depth = len(weights)
         ctx.save_for_backward(whole, *weights, *turned, *biases[:-1], *hidden)
         return made
@@ -112,22 +127,57 @@ class _Dense(torch.autograd.Function):
         whole, weights, saved = saved[0], saved[1 : depth + 1], saved[depth + 1 :]
         turned, biases, hidden = (saved[i * (depth - 1) : (i + 1) * (depth - 1)] for i in range(3))
         keep = len(hidden) == depth - 1
-        to_rows: list[Any] = []
-        grads: list[Tensor | None] = [None] * len(ctx.types[1:])
-        most = len(whole) if keep else ROWS_AT_ONCE
-        for part, to_part in zip(_parts(whole, most), _parts(grad, most), strict=True):
+        to_rows: Any = _Rows(len(whole))
+
+        def to_layers(part: Tensor, to_part: Tensor) -> list[Tensor | None]:
             inputs = [part, *hidden] if keep else _inputs(part, turned, biases)
-            to_input, *others = _to_inputs(to_part, inputs, weights, needed)
-            to_rows.append(to_input)
-            grads = [_sum(*each) for each in zip(grads, others, ctx.types[1:], strict=True)]
-        to_whole = None
-        if needed[0]:
-            to_whole = (to_rows[0] if len(to_rows) == 1 else torch.cat(to_rows)).to(ctx.types[0])
-        return None, None, to_whole, *grads
+            to_input, *grads = _to_inputs(to_part, inputs, weights, needed)
+            if to_input is not None:
+                to_rows.add(to_input.to(ctx.types[0]))
+            return grads
+
+        most = len(whole) if keep else _at_once_in_training(weights)
+        grads = _summed(to_layers, _parts(whole, most), _parts(grad, most), ctx.types[1:])
+        return None, None, to_rows.whole, *grads
 
 
 def _parts(rows: Tensor, most: int) -> tuple[Tensor, ...]:
     return (rows,) if rows.shape[0] <= most else rows.split(most)
+
+
+def _summed(
+    of: Callable[[Tensor, Tensor], Sequence[Tensor | None]],
+    parts: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    types: Sequence[torch.dtype],
+) -> list[Tensor | None]:
+    """Return the sums of what ``of`` makes of each part and its gradient, in ``types``.
+
+    What it made of one part is given back before it begins with the next.
+    """
+    sums: list[Tensor | None] = [None] * len(types)
+    for part, to_part in zip(parts, grads, strict=True):
+        sums = [_sum(*each) for each in zip(sums, of(part, to_part), types, strict=True)]
+    return sums
+
+
+class _Rows:
+    """Rows that come in parts, put side by side as they come: no part is held beside the whole."""
+
+    def __init__(self, rows: int) -> None:
+        self.whole: Tensor | None = None
+        self._rows, self._filled = rows, 0
+
+    def add(self, part: Tensor) -> None:
+        """The next rows; may be kept as they are."""
+        rows = part.shape[0]
+        if rows == self._rows:
+            self.whole = part
+            return
+        if self.whole is None:
+            self.whole = part.new_empty(self._rows, *part.shape[1:])
+        self.whole.narrow(0, self._filled, rows).copy_(part)
+        self._filled += rows
 
 
 def _inputs(rows: Tensor, turned: Sequence[Tensor], biases: Sequence[Tensor]) -> list[Tensor]:
@@ -268,7 +318,8 @@ class _AddBlock(torch.autograd.Function):
         *turned, last = [weight.t() for weight in weights]
         y, _, _ = torch.native_layer_norm(rows, rows.shape[-1:], scale, shift, eps)
         ctx.save_for_backward(rows, scale, shift, *weights, *turned, *biases[:-1])
-        return y + _through(y.to(kind), [*turned, last], biases, ROWS_AT_ONCE)
+        most = _at_once_in_training(weights)
+        return y.add_(_through(y.to(kind), [*turned, last], biases, most))
 
     @staticmethod
     @once_differentiable
@@ -277,18 +328,24 @@ class _AddBlock(torch.autograd.Function):
         depth = len(ctx.types) // 2
         weights, parameters = parameters[:depth], parameters[depth:]
         turned, biases = parameters[: depth - 1], parameters[depth - 1 :]
-        sizes, needed = rows.shape[-1:], ctx.needs_input_grad[2:]
-        y, mean, deviation = torch.native_layer_norm(rows, sizes, scale, shift, ctx.eps)
-        to_y: list[Any] = []
-        grads: list[Tensor | None] = [None] * len(ctx.types)
-        pairs = (_parts(x.to(ctx.kind), ROWS_AT_ONCE) for x in (y, grad))
-        for part, to_part in zip(*pairs, strict=True):
-            inputs = _inputs(part, turned, biases)
-            to_input, *others = _to_inputs(to_part, inputs, weights, (True, *needed[3:]))
-            to_y.append(to_input)
-            grads = [_sum(*each) for each in zip(grads, others, ctx.types, strict=True)]
-        to_sum = grad + (to_y[0] if len(to_y) == 1 else torch.cat(to_y))
-        to_norm = torch.ops.aten.native_layer_norm_backward(
-            to_sum, rows, sizes, mean, deviation, scale, shift, list(needed[:3])
-        )
-        return None, None, *to_norm, *grads
+        needed = ctx.needs_input_grad[2:]
+        to_rows: Any = _Rows(len(rows))
+
+        # All that lies between is made of some rows at a time, the norm as well.
+        def to_parameters(part: Tensor, to_part: Tensor) -> tuple[Tensor | None, ...]:
+            y, *moments = torch.native_layer_norm(part, part.shape[-1:], scale, shift, ctx.eps)
+            inputs = _inputs(y.to(ctx.kind), turned, biases)
+            lowered = to_part.to(ctx.kind)
+            to_y, *of_layers = _to_inputs(lowered, inputs, weights, (True, *needed[3:]))
+            assert to_y is not None
+            to_input, *of_norm = torch.ops.aten.native_layer_norm_backward(
+                to_part + to_y, part, part.shape[-1:], *moments, scale, shift, list(needed[:3])
+            )
+            if needed[0]:
+                to_rows.add(to_input)
+            return *of_norm, *of_layers
+
+        most = _at_once_in_training(weights)
+        types = [scale.dtype, shift.dtype, *ctx.types]
+        grads = _summed(to_parameters, _parts(rows, most), _parts(grad, most), types)
+        return None, None, to_rows.whole, *grads
