@@ -96,7 +96,7 @@ def test_activations_of_an_image_of_the_published_model() -> None:
 def test_a_feed_forward_block_holds_few_rows_of_the_widest_layer_at_once(
     monkeypatch: Any,
 ) -> None:
-    """Beside its input and output: one part's rows, forward; thrice these and weights, backward."""
+    """Beside what goes in and comes out: one part's rows, forward; seven and weights, backward."""
     monkeypatch.setattr(products, "NUMBERS_ON_CPU", 2**18)  # 128 rows, 2,048 wide
     norm, block = layers.LayerNorm(256), layers.FeedForward(256, 2048, 0.0, "relu")
     rows, part, weights = 2000, 4 * 2**18, 4 * 2 * 256 * 2048
@@ -107,7 +107,7 @@ def test_a_feed_forward_block_holds_few_rows_of_the_widest_layer_at_once(
     grad = torch.ones_like(y)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as backward:
         y.backward(grad)
-    assert most_held(backward) <= 1.1 * x.nbytes + 2 * weights + 3 * part
+    assert most_held(backward) <= 1.1 * x.nbytes + 2 * weights + 7 * part
 
 
 def test_the_model_compiles_without_a_graph_break() -> None:

@@ -9,7 +9,7 @@ Shapes: b batch, n rows, d hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -128,37 +128,19 @@ class _Dense(torch.autograd.Function):
         turned, biases, hidden = (saved[i * (depth - 1) : (i + 1) * (depth - 1)] for i in range(3))
         keep = len(hidden) == depth - 1
         to_rows: Any = _Rows(len(whole))
-
-        def to_layers(part: Tensor, to_part: Tensor) -> list[Tensor | None]:
+        grads: list[Tensor | None] = [None] * len(ctx.types[1:])
+        most = len(whole) if keep else _at_once_in_training(weights)
+        for part, to_part in zip(_parts(whole, most), _parts(grad, most), strict=True):
             inputs = [part, *hidden] if keep else _inputs(part, turned, biases)
-            to_input, *grads = _to_inputs(to_part, inputs, weights, needed)
+            to_input, *others = _to_inputs(to_part, inputs, weights, needed)
             if to_input is not None:
                 to_rows.add(to_input.to(ctx.types[0]))
-            return grads
-
-        most = len(whole) if keep else _at_once_in_training(weights)
-        grads = _summed(to_layers, _parts(whole, most), _parts(grad, most), ctx.types[1:])
+            grads = [_sum(*each) for each in zip(grads, others, ctx.types[1:], strict=True)]
         return None, None, to_rows.whole, *grads
 
 
 def _parts(rows: Tensor, most: int) -> tuple[Tensor, ...]:
     return (rows,) if rows.shape[0] <= most else rows.split(most)
-
-
-def _summed(
-    of: Callable[[Tensor, Tensor], Sequence[Tensor | None]],
-    parts: Sequence[Tensor],
-    grads: Sequence[Tensor],
-    types: Sequence[torch.dtype],
-) -> list[Tensor | None]:
-    """Return the sums of what ``of`` makes of each part and its gradient, in ``types``.
-
-    What it made of one part is given back before it begins with the next.
-    """
-    sums: list[Tensor | None] = [None] * len(types)
-    for part, to_part in zip(parts, grads, strict=True):
-        sums = [_sum(*each) for each in zip(sums, of(part, to_part), types, strict=True)]
-    return sums
 
 
 class _Rows:
@@ -330,9 +312,11 @@ class _AddBlock(torch.autograd.Function):
         turned, biases = parameters[: depth - 1], parameters[depth - 1 :]
         needed = ctx.needs_input_grad[2:]
         to_rows: Any = _Rows(len(rows))
-
+        types = [scale.dtype, shift.dtype, *ctx.types]
+        grads: list[Tensor | None] = [None] * len(types)
+        most = _at_once_in_training(weights)
         # All that lies between is made of some rows at a time, the norm as well.
-        def to_parameters(part: Tensor, to_part: Tensor) -> tuple[Tensor | None, ...]:
+        for part, to_part in zip(_parts(rows, most), _parts(grad, most), strict=True):
             y, *moments = torch.native_layer_norm(part, part.shape[-1:], scale, shift, ctx.eps)
             inputs = _inputs(y.to(ctx.kind), turned, biases)
             lowered = to_part.to(ctx.kind)
@@ -343,9 +327,6 @@ class _AddBlock(torch.autograd.Function):
             )
             if needed[0]:
                 to_rows.add(to_input)
-            return *of_norm, *of_layers
-
-        most = _at_once_in_training(weights)
-        types = [scale.dtype, shift.dtype, *ctx.types]
-        grads = _summed(to_parameters, _parts(rows, most), _parts(grad, most), types)
+            others = (*of_norm, *of_layers)
+            grads = [_sum(*each) for each in zip(grads, others, types, strict=True)]
         return None, None, to_rows.whole, *grads
