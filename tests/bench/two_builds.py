@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tests.bench.control_plane import peak_mib
@@ -25,6 +26,7 @@ BEFORE = "DINO_BENCH_BEFORE"
 SIZES = ([1, 256, 320], [1, 480, 640])  # images, height, width
 SEARCHES = 10
 MEMORY = (4, 480, 640)
+PEAKS = 3
 STEPS = 2  # the second one has the optimiser's state from its start
 SCORE = """
 import sys
@@ -110,17 +112,24 @@ def _steps(ours: Worker, before: Worker, bf16: bool) -> Pair:
 
 
 def training_memory(ours: Build, before: Build) -> Bench:
-    """The resident memory of a training of full size."""
+    """The resident memory of a training of full size. Where the heap has holes differs by a tenth
+    from process to process."""
+    peaks = [(ours.peak_of_training(), before.peak_of_training()) for _ in range(PEAKS)]
+    of_ours, of_before = ([pair[side] for pair in peaks] for side in (0, 1))
     return Bench(
         "training_peak_memory",
-        ours.peak_of_training(),
-        before.peak_of_training(),
+        median(of_ours),
+        median(of_before),
         "MB",
         machine(),
-        parts={"(images, height, width)": MEMORY},
+        parts={
+            "(images, height, width)": MEMORY,
+            "all of ours": tuple(of_ours),
+            "all of the peer": tuple(of_before),
+        },
         target="<= 0.6 of the earlier build's",
         note=f"{NOTE} The most that a process ever held: libraries, weights, gradients and AdamW's "
-        "state are in it. R50, float32.",
+        f"state are in it. R50, float32; the middle one of {PEAKS} processes of each, in turns.",
     )
 
 
