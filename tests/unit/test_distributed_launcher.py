@@ -74,6 +74,16 @@ def seen(folder: Path, name: str) -> list[int]:
     return [int(path.name.split("-")[1]) for path in paths]
 
 
+def stopped(node: Node, folder: Path, sign: str) -> Failure:
+    """How it ended that was asked to stop once both ranks had noted `sign`."""
+    while len(seen(folder, sign)) < 2:
+        time.sleep(0.02)
+    node.stop.set()
+    failure = node.end()
+    assert failure is not None
+    return failure
+
+
 def test_ranks_get_their_places(two, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     names = "WORLD_SIZE LOCAL_WORLD_SIZE LOCAL_RANK MASTER_ADDR OMP_NUM_THREADS"
@@ -146,24 +156,14 @@ def asked(*_):
 signal.signal(signal.SIGTERM, asked); note("ready")
 while True: time.sleep(1)
 """
-    node = two(script)
-    while len(seen(tmp_path, "ready")) < 2:
-        time.sleep(0.02)
-    node.stop.set()
-    failure = node.end()
-    assert failure is not None
+    failure = stopped(two(script), tmp_path, "ready")
     assert (failure.reason, failure.exit_code) == ("Preempted", 143)
     assert failure.message == "Stopped after step 3."
     assert seen(tmp_path, "saved") == [0]
 
 
 def test_a_stop_before_ranks_listen_is_no_crash(two, tmp_path: Path) -> None:
-    node = two("note('began'); time.sleep(60)")
-    while len(seen(tmp_path, "began")) < 2:
-        time.sleep(0.02)
-    node.stop.set()
-    failure = node.end()
-    assert failure is not None
+    failure = stopped(two("note('began'); time.sleep(60)"), tmp_path, "began")
     assert failure.reason == "Preempted"
 
 
@@ -191,12 +191,7 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN if rank == 0 else lambda *_: lost()
 note("ready")
 while True: time.sleep(1)
 """
-    node = two(script)
-    while len(seen(tmp_path, "ready")) < 2:
-        time.sleep(0.02)
-    node.stop.set()
-    failure = node.end()
-    assert failure is not None
+    failure = stopped(two(script), tmp_path, "ready")
     assert (failure.reason, failure.exit_code) == ("Preempted", 143)
     assert "it did not end" in failure.message
 

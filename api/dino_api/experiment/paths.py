@@ -110,7 +110,8 @@ def _likeness(parent: str, leaf: str, known: str) -> float:
     """How alike two paths are, 0 to 1.1: by the last names, and a little by the sections."""
     known_parent, _, known_leaf = known.rpartition(".")
     matcher = SequenceMatcher(None, leaf.lower(), known_leaf.lower())
-    if min(matcher.real_quick_ratio(), matcher.quick_ratio()) < LEAST_ALIKE - 0.1:
+    least = LEAST_ALIKE - 0.1  # the sections may add as much
+    if matcher.real_quick_ratio() < least or matcher.quick_ratio() < least:
         return 0.0
     names = matcher.ratio()
     shared = SequenceMatcher(None, parent, known_parent).ratio() if parent != known_parent else 1

@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 
 from dino_trainer.convert.records import Box, LabelledImage, Step
 from dino_trainer.data.decode import IMAGE_FORMATS
-from dino_trainer.data.name_forms import composed
+from dino_trainer.data.name_forms import composed, leaves_folder
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.storage.files import named, require_room
 
@@ -101,7 +101,7 @@ def with_own_names(images: Sequence[LabelledImage]) -> list[LabelledImage]:
     out of the folder of images.
     """
     for image in images:
-        if image.name.startswith("/") or ".." in image.name.split("/"):
+        if leaves_folder(image.name):
             raise invalid_dataset(
                 f"{image.path} would be called {image.name!r}, which leads out of the output.",
                 "Put it below the folder of the export, and correct its path there.",
