@@ -24,12 +24,13 @@ from torchvision.transforms import v2
 
 from dino_api.experiment import AugmentationConfig
 from dino_trainer.data.coco import CocoDataset, CocoImage, load_coco
-from dino_trainer.data.loader import Batch, Collate, Sample, TrainImages, load_sample, quiet_worker
+from dino_trainer.data.loader import Batch, Collate, Sample, TrainImages, load_sample
 from dino_trainer.data.plan import TrainPlan
 from dino_trainer.data.random_streams import AUGMENT, Draws
-from dino_trainer.data.sampler import MicroBatchSampler
+from dino_trainer.data.sampler import MicroBatches
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.data.transforms import Geometry, keep_aspect
+from dino_trainer.data.workers import Requests, quiet_worker
 from dino_trainer.machine import devices as cpu
 from tests.bench.harness import Bench, machine, paired
 from tests.bench.photographs import generated, photographs
@@ -75,8 +76,8 @@ def published(data: CocoDataset) -> DataLoader[Sample]:
     images = data.images[:IMAGES]
     plan = TrainPlan(len(images), BATCH, epochs=1, seed=0)
     return DataLoader(
-        TrainImages(images, CONFIG, seed=0),
-        batch_sampler=MicroBatchSampler(plan, rank=0),
+        TrainImages(CONFIG, seed=0),
+        batch_sampler=Requests(MicroBatches(plan, rank=0), lambda key: images[key.index]),
         num_workers=1,
         collate_fn=Collate(),
         worker_init_fn=quiet_worker,

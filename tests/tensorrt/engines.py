@@ -13,8 +13,8 @@ from onnxscript import ir
 
 from dino_api.result import ModelFile
 from dino_trainer.data.loader import Batch
-from dino_trainer.model.targets import Targets
 from dino_trainer.model_files.naming import ENGINE_METADATA_SUFFIX
+from dino_trainer.targets import Targets
 from dino_trainer.tensorrt import build, gpu
 from dino_trainer.tensorrt.engine_metadata import EngineMetadata, OnnxSource
 from dino_trainer.tensorrt.gpu import EngineGpu

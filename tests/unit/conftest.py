@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dino_operator.plan.search import ends
+from dino_trainer.machine.child_processes import PRELOADED
 from dino_trainer.report import reporter
 from tests.unit import s3_server as server_module
 from tests.unit.durability import Place
@@ -24,6 +26,16 @@ from tests.unit.trainer_command import Command
 
 if TYPE_CHECKING:
     from tests.unit.durable_runs import Dino
+
+# One server forks for all tests of a process, whichever of them is the first: workers of loaders,
+# ranks, whole commands.
+PRELOADED += [
+    "tests.unit.ranks",
+    "timm",
+    "dino_trainer.storage.s3",
+    *(f"dino_trainer.actions.{action}" for action in ("train", "evaluate", "inference")),
+]
+multiprocessing.set_forkserver_preload(PRELOADED)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,6 @@ from dino_trainer.machine.child_processes import end_with_parent
 from tests.patience import LONG, Patience
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["dino_trainer.actions.train", "dino_trainer.storage.s3"])
 
 
 @dataclass

@@ -19,8 +19,6 @@ from dino_trainer.errors import failure_of
 from dino_trainer.machine.child_processes import end_with_parent
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_ACTIONS = [f"dino_trainer.actions.{action}" for action in ("train", "evaluate", "inference")]
-_CONTEXT.set_forkserver_preload([__name__, "timm", *_ACTIONS])
 
 
 def in_ranks(size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:

@@ -55,7 +55,7 @@ def read_alike(content: bytes, name: str = "a.jpg") -> Image.Image | str:
     except UnreadableImage as error:
         read, said = error.why, error.message
         assert said == f"{name} cannot be read as an image: {read}."
-    seen = Images([file], AugmentationConfig(fixed_size=[32, 48]))[0]
+    seen = Images(AugmentationConfig(fixed_size=[32, 48]))[0, file]
     flaws = dict(look(ImageToCheck(file, *size)).flaws)  # type: ignore[arg-type]
     if isinstance(read, str):
         assert seen == Unreadable(0, read)
@@ -267,15 +267,15 @@ class FailingFile(NamedTuple):
         return jpeg()
 
 
-def images(file: FailingFile) -> Images:
-    return Images([file], AugmentationConfig())
+def seen_in(file: FailingFile) -> OpenedImage | Unreadable:
+    return Images(AugmentationConfig())[0, file]
 
 
 def test_a_disk_or_mount_that_fails_is_no_fault_of_the_image() -> None:
     """Of days of training one such answer was the end, for good: InvalidDataset."""
     assert open_image(FailingFile("a.jpg", [1])).kind == "JPEG", "a hiccup costs nothing"
     for code in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT):
-        for read in (open_image, lambda file: images(file)[0]):
+        for read in (open_image, seen_in):
             with pytest.raises(TrainerError, match=r"failed on a\.jpg") as caught:
                 read(FailingFile("a.jpg", [2], code))
             assert caught.value.rule.retry == "counted"
@@ -285,4 +285,4 @@ def test_what_another_attempt_would_find_as_well_names_the_image() -> None:
     for code in (errno.EACCES, errno.ENOENT):
         with pytest.raises(UnreadableImage, match=os.strerror(code)):
             open_image(FailingFile("a.jpg", [1], code))
-        assert isinstance(images(FailingFile("a.jpg", [1], code))[0], Unreadable)
+        assert isinstance(seen_in(FailingFile("a.jpg", [1], code)), Unreadable)

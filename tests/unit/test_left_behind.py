@@ -1,7 +1,4 @@
-"""SIGKILL of `dino` leaves no process behind: on a laptop no pod ends what it has started.
-
-Loader workers come of a fork server here, as is Python's own choice from 3.14 on, or of a fork.
-"""
+"""SIGKILL of `dino` leaves no process behind: on a laptop no pod ends what it has started."""
 
 from __future__ import annotations
 
@@ -21,7 +18,8 @@ import pytest
 import torch
 import yaml
 
-from dino_trainer.data.loader import quiet_worker
+from dino_api.experiment import DatasetConfig
+from dino_trainer.data.workers import Loader, Requests
 from tests.unit.dino_process import SERVER
 from tests.unit.preflight_lab import picture
 from tests.unit.s3_server import free_port
@@ -185,23 +183,19 @@ class Hangs(torch.utils.data.Dataset):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __len__(self) -> int:
-        return 9
-
-    def __getitem__(self, index: int) -> None:
+    def __getitem__(self, request: tuple[int, int]) -> None:
         (self.folder / f"{os.getpid()}").touch()
         time.sleep(1000)
 
 
-def load(folder: Path, method: str) -> None:
-    options = {"num_workers": 2, "worker_init_fn": quiet_worker, "multiprocessing_context": method}
-    next(iter(torch.utils.data.DataLoader(Hangs(folder), **options)))
+def load(folder: Path) -> None:
+    requests = Requests([[0], [1]], abs)
+    next(iter(Loader(Hangs(folder), requests, list, DatasetConfig(workers=2), pin=False)))
 
 
-@pytest.mark.parametrize("method", ["fork", "forkserver"])
-def test_loader_workers_that_hang_in_a_read(method: str, tmp_path: Path) -> None:
+def test_loader_workers_that_hang_in_a_read(tmp_path: Path) -> None:
     """Torch looks for its parent between two reads only, and for that of the kernel."""
-    loading = SERVER.Process(target=load, args=(tmp_path, method), daemon=False)
+    loading = SERVER.Process(target=load, args=(tmp_path,), daemon=False)
     loading.start()
     until(lambda: len(list(tmp_path.iterdir())) == 2, loading.is_alive)
     killed(loading, [int(path.name) for path in tmp_path.iterdir()])

@@ -61,13 +61,13 @@ def raised(error: Exception) -> Exception:
         return caught
 
 
-KILLED = "DataLoader worker (pid 7) is killed by signal: Killed."
+KILLED = "Worker 7 was killed by signal: Killed."
 CASES: dict[str, tuple[BaseException, str, int]] = {
     "our own stays": (TrainerError("Diverged", "x"), "Diverged", 76),
     "no memory": (MemoryError(), "OutOfMemory", 137),
     "a worker out of memory": (RuntimeError(KILLED), "OutOfMemory", 137),
     "no shared memory": (
-        RuntimeError("worker is killed by signal: Bus error."),
+        RuntimeError("Worker 7 was killed by signal: Bus error."),
         "OutOfMemory",
         137,
     ),

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import yaml
 
+from dino_api.actions import ACTIONS
 from dino_api.experiment import ExperimentSpec, digest
 from dino_api.kubectl_yaml.writer import Dumper
 from dino_api.names import (
@@ -41,6 +42,7 @@ from dino_trainer.distributed.launcher import Topology, is_rank, supervise
 from dino_trainer.distributed.processes import end_with_launcher, leave_failure
 from dino_trainer.distributed.world import World
 from dino_trainer.errors import TrainerError, failure_of, invalid_spec
+from dino_trainer.machine.child_processes import fork_server
 from dino_trainer.report.cluster import ProgressPush, Target
 from dino_trainer.report.quiet_reporter import QuietReporter, SilentTerminal
 from dino_trainer.report.reporter import (
@@ -225,6 +227,8 @@ def _launch_as_rank(
 @contextmanager
 def _context(opened: _PreparedRun, world: World) -> Iterator[RunContext]:
     """What the action gets. Rank 0 alone reports."""
+    if ACTIONS[opened.action].reads and opened.spec.dataset.workers:
+        fork_server()  # of the loader's workers: it imports torch while this process does
     if world.is_main:
         opened.output.fetch(STATUS_FILE)
         target = Target.from_env()

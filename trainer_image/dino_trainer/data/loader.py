@@ -7,27 +7,23 @@ the sizes on the device, so that it needs no way out of a worker.
 Letters in shapes: b images in a batch, n boxes in all of them, h and w the batch's size.
 """
 
-import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import TypedDict
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import Dataset, get_worker_info
 
 from dino_api.experiment import AugmentationConfig, DatasetConfig
 from dino_trainer.data import transforms
 from dino_trainer.data.canvas import Canvas, eval_canvas, train_canvas
 from dino_trainer.data.coco import CocoDataset, CocoImage
 from dino_trainer.data.random_streams import AUGMENT, Draws
-from dino_trainer.data.sampler import MicroBatchSampler, SampleKey, TrainPlan
-from dino_trainer.machine.child_processes import end_with_parent
-from dino_trainer.machine.cores import cores_each
-from dino_trainer.model.targets import Targets
+from dino_trainer.data.sampler import MicroBatches, SampleKey, TrainPlan
+from dino_trainer.data.workers import Loader, Requests
+from dino_trainer.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -84,14 +80,14 @@ class Batch:
 
 
 class TrainImages(Dataset[Sample]):
-    """Augmented training images; crowd boxes are left out, as in the published training."""
+    """Augments training images; crowd boxes are left out, as in the published training."""
 
-    def __init__(self, images: Sequence[CocoImage], config: AugmentationConfig, seed: int) -> None:
-        self.images, self.config, self.seed = images, config, seed
+    def __init__(self, config: AugmentationConfig, seed: int) -> None:
+        self.config, self.seed = config, seed
         self._draws = Draws()
 
-    def __getitem__(self, key: SampleKey) -> Sample:
-        image = self.images[key.index]
+    def __getitem__(self, request: tuple[SampleKey, CocoImage]) -> Sample:
+        key, image = request
         draws = self._draws.turn(AUGMENT, self.seed, key.epoch, key.index)
         geometry = transforms.draw_train(self.config, (image.height, image.width), draws)
         return load_sample(key.index, image, geometry)
@@ -100,14 +96,11 @@ class TrainImages(Dataset[Sample]):
 class EvalImages(Dataset[Sample]):
     """Validation images, nothing random."""
 
-    def __init__(self, images: Sequence[CocoImage], config: AugmentationConfig) -> None:
-        self.images, self.config = images, config
+    def __init__(self, config: AugmentationConfig) -> None:
+        self.config = config
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Sample:
-        image = self.images[index]
+    def __getitem__(self, request: tuple[int, CocoImage]) -> Sample:
+        index, image = request
         geometry = transforms.draw_eval(self.config, (image.height, image.width))
         return load_sample(index, image, geometry)
 
@@ -186,7 +179,7 @@ class TrainLoader:
     One set of workers serves the whole training: nothing restarts between epochs.
     """
 
-    def __init__(self, micro_batches: DataLoader[Sample], plan: TrainPlan) -> None:
+    def __init__(self, micro_batches: Loader[Batch], plan: TrainPlan) -> None:
         self._micro_batches, self._plan = micro_batches, plan
 
     def __iter__(self) -> Iterator[list[Batch]]:
@@ -209,25 +202,18 @@ def train_loader(
 
     See `TrainLoader` for how it is used.
     """
-    micro_batches: DataLoader[Sample] = DataLoader(
-        TrainImages(dataset.images, config.augmentation, plan.seed),
-        batch_sampler=MicroBatchSampler(plan, rank),
-        collate_fn=train_collate(config.augmentation),
-        **worker_options(config, pin),
-    )
-    return TrainLoader(micro_batches, plan)
+    images = TrainImages(config.augmentation, plan.seed)
+    requests = Requests(MicroBatches(plan, rank), lambda key: dataset.images[key.index])
+    collate = train_collate(config.augmentation)
+    return TrainLoader(Loader(images, requests, collate, config, pin), plan)
 
 
 def eval_loader(
     dataset: CocoDataset, config: DatasetConfig, batches: Sequence[Sequence[int]], pin: bool
-) -> DataLoader[Sample]:
+) -> Loader[Batch]:
     """The images at the places that `batches` name."""
-    return DataLoader(
-        EvalImages(dataset.images, config.augmentation),
-        batch_sampler=[list(batch) for batch in batches],
-        collate_fn=eval_collate(config.augmentation),
-        **worker_options(config, pin),
-    )
+    images, collate = EvalImages(config.augmentation), eval_collate(config.augmentation)
+    return Loader(images, Requests(batches, dataset.images.__getitem__), collate, config, pin)
 
 
 def cut(images: int, size: int) -> list[list[int]]:
@@ -244,34 +230,3 @@ def train_collate(config: AugmentationConfig) -> Collate:
 def eval_collate(config: AugmentationConfig) -> Collate:
     """Joins images that are scored."""
     return Collate(eval_canvas(config).at_least)
-
-
-class WorkerOptions(TypedDict):
-    """What a DataLoader is told of its workers."""
-
-    num_workers: int
-    pin_memory: bool
-    worker_init_fn: Callable[[int], None] | None
-    prefetch_factor: int | None
-
-
-def worker_options(config: DatasetConfig, pin: bool) -> WorkerOptions:
-    """Takes as many workers as the spec and the cores allow. pin: whether batches go to a GPU."""
-    workers = min(config.workers, cores_each())
-    return {
-        "num_workers": workers,
-        "pin_memory": pin and config.pin_memory,
-        "worker_init_fn": quiet_worker if workers else None,
-        "prefetch_factor": 4 if workers else None,
-    }
-
-
-def quiet_worker(_: int) -> None:
-    """A session of its own: Ctrl-C, `timeout` and others signal the whole group of the training
-    process, which needs its workers to finish the step. It ends them itself, by SIGTERM, and
-    where SIGKILL ended it, they end by themselves.
-    """
-    os.setsid()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the training process's handler
-    end_with_parent()
-    torch.set_num_threads(1)

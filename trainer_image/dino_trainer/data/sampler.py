@@ -1,4 +1,4 @@
-"""The plan of a training in the forms that torch wants: generators, and a sampler."""
+"""The plan of a training in the forms that a loader wants: generators, and micro-batches."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ __all__ = [
     "INIT",
     "ORDER",
     "STEP",
-    "MicroBatchSampler",
+    "MicroBatches",
     "Position",
     "SampleKey",
     "TrainPlan",
@@ -26,8 +26,8 @@ def generator_for(*key: int, device: torch.device | str = "cpu") -> torch.Genera
     return torch.Generator(device).manual_seed(seed_of(*key))
 
 
-class MicroBatchSampler(torch.utils.data.Sampler[list[SampleKey]]):
-    """One process's micro-batches from the plan's start to its end, for a DataLoader."""
+class MicroBatches:
+    """One process's micro-batches from the plan's start to its end."""
 
     def __init__(self, plan: TrainPlan, rank: int) -> None:
         self.plan, self.rank = plan, rank

@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from dino_trainer.model.matching import NOT_A_NUMBER_COST, pairing_cost
-from dino_trainer.model.targets import PaddedTargets, from_host
+from dino_trainer.targets import PaddedTargets, from_host
 
 # A query of the teacher whose best score is lower has found nothing: what it says of classes and
 # box is the noise of a query without an object, and the annotations already teach background.

@@ -23,13 +23,13 @@ from dino_trainer.data.loader import Batch
 from dino_trainer.data.unreadable import skipped, without
 from dino_trainer.errors import TrainerError
 from dino_trainer.gates.scoring import Scoring
-from dino_trainer.model.targets import Targets
 from dino_trainer.model_files.info import Detector
 from dino_trainer.report.pace import Pace, Watch
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import MOST_DETECTIONS, DetectionSet, detect
 from dino_trainer.scoring.matching import NOBODY, BoxSet, match_boxes
 from dino_trainer.scoring.scorer import Scorer
+from dino_trainer.targets import Targets
 
 COCOS = Scoring()
 # Two boxes of one class that overlap by so much are the same detection.

@@ -7,19 +7,14 @@ from dataclasses import dataclass
 
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from dino_api.experiment import AugmentationConfig, DatasetConfig
 from dino_trainer.data import transforms
 from dino_trainer.data.decode import UnreadableImage, open_image
 from dino_trainer.data.image_store import ImageFile
-from dino_trainer.data.loader import (
-    Batch,
-    Collate,
-    Sample,
-    eval_collate,
-    worker_options,
-)
+from dino_trainer.data.loader import Batch, Collate, Sample, eval_collate
+from dino_trainer.data.workers import Loader, Requests
 
 
 @dataclass(frozen=True)
@@ -53,17 +48,15 @@ class Turn:
 
 
 class Images(Dataset[OpenedImage | Unreadable]):
-    """Files by their place, each taken through the geometry of validation."""
+    """Takes each file, known by its place, through the geometry of validation."""
 
-    def __init__(self, files: Sequence[ImageFile], config: AugmentationConfig) -> None:
-        self._files, self._config = files, config
+    def __init__(self, config: AugmentationConfig) -> None:
+        self._config = config
 
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, index: int) -> OpenedImage | Unreadable:
+    def __getitem__(self, request: tuple[int, ImageFile]) -> OpenedImage | Unreadable:
+        index, file = request
         try:
-            return _opened(index, self._files[index], self._config)
+            return _opened(index, file, self._config)
         except UnreadableImage as error:  # the others can be read
             return Unreadable(index, error.why)
 
@@ -98,11 +91,8 @@ class CollateReadable:
 
 def stream(
     files: Sequence[ImageFile], config: DatasetConfig, batches: Sequence[Sequence[int]], pin: bool
-) -> DataLoader[OpenedImage | Unreadable]:
+) -> Loader[Turn]:
     """A turn for each of `batches`, places of `files`, in order. pin: whether they go to a GPU."""
-    return DataLoader(
-        Images(files, config.augmentation),
-        batch_sampler=[list(batch) for batch in batches],
-        collate_fn=CollateReadable(eval_collate(config.augmentation)),
-        **worker_options(config, pin),
-    )
+    images = Images(config.augmentation)
+    collate = CollateReadable(eval_collate(config.augmentation))
+    return Loader(images, Requests(batches, files.__getitem__), collate, config, pin)

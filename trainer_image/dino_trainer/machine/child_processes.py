@@ -1,18 +1,49 @@
-"""Processes that end with the one that started them, even where SIGKILL ended that one.
-
-On a laptop nothing else ends them: they would keep their memory, and the locks that they hold.
-"""
+"""Processes that read images for this one: forked from a server, and gone when this one is."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import BaseContext
+
+PRELOADED = [
+    "__main__",
+    "dino_trainer.data.loader",
+    *(f"PIL.{name}ImagePlugin" for name in ("Bmp", "Gif", "Jpeg", "Png", "Ppm")),
+    "torch.nested._internal.nested_tensor",
+]
+"""What the server has imported when it forks: it takes a second and a half, once. The last ones are
+what reading and joining images import when first needed, which is in each worker anew."""
+
+
+def fork_server() -> BaseContext:
+    """Starts the process that others are forked from, unless it runs: early, best of all, as it
+    imports what it needs while this one goes on.
+
+    A fork of this process itself would copy the locks that its threads hold at that moment. The
+    server has no threads. It does not hear of SIGTERM, which may go to all of a process group: what
+    it forks may be needed to end in order. `end_with_parent` makes that hear of it again.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    resource_tracker.ensure_running()  # the next would start it, and unblock SIGTERM
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
 
 
 def end_with_parent() -> None:
     """Ends this process of multiprocessing's, however it was started, when the one dies that asked
-    for it: each has the end of a pipe that its parent holds open.
+    for it, even by SIGKILL: each has the end of a pipe that its parent holds open.
+
+    On a laptop nothing else ends it: it would keep its memory, and the locks that it holds. From
+    here on SIGTERM reaches it.
 
     Of a fork server the kernel knows another parent, the server, which itself ends when no process
     of its is left. So neither the kernel nor torch, who ask for that parent, would notice.
@@ -25,3 +56,4 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, name="parent", daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])

@@ -11,8 +11,8 @@ from dino_trainer.model.dino import Dino, Outputs, Predictions, build_dino
 from dino_trainer.model.losses import Criterion, Losses
 from dino_trainer.model.postprocess import Detections, postprocess
 from dino_trainer.model.pretrained import load_backbone_weights
-from dino_trainer.model.targets import Targets
 from dino_trainer.model.weights import LoadReport, load_checkpoint_weights, read_state
+from dino_trainer.targets import Targets
 
 __all__ = [
     "Criterion",

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dino_trainer.model.attention import Sight
 from dino_trainer.model.boxes import cxcywh_to_xyxy, inverse_sigmoid, xyxy_to_cxcywh
 from dino_trainer.model.config import DetectorConfig
-from dino_trainer.model.targets import PaddedTargets, Targets
+from dino_trainer.targets import PaddedTargets, Targets
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from dino_trainer.model.decoder import Decoder
 from dino_trainer.model.denoising import Denoising, allow_attention, make_denoising
 from dino_trainer.model.encoder import Encoder, Tokens, locate_tokens, propose_boxes
 from dino_trainer.model.layers import Conv2d, GroupNorm, LayerNorm, Mlp, full_precision
-from dino_trainer.model.targets import PaddedTargets, Targets
+from dino_trainer.targets import PaddedTargets, Targets
 from dino_trainer.token_count import too_few
 
 if TYPE_CHECKING:

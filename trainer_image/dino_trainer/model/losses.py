@@ -20,7 +20,7 @@ from dino_trainer.model.config import DetectorConfig
 from dino_trainer.model.dino import DenoisingOutputs, Outputs, Predictions
 from dino_trainer.model.layers import full_precision
 from dino_trainer.model.matching import match
-from dino_trainer.model.targets import PaddedTargets, Targets, from_host
+from dino_trainer.targets import PaddedTargets, Targets, from_host
 
 if TYPE_CHECKING:
     from dino_api.experiment.model import ModelConfig as ModelSection

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from dino_trainer.model.boxes import cxcywh_to_xyxy, generalized_iou
-from dino_trainer.model.targets import PaddedTargets, Targets, from_host
+from dino_trainer.targets import PaddedTargets, Targets, from_host
 
 # Stands for a cost that is not a number. The assignment then means nothing, but the loss is not
 # a number either, and that is what the training loop reports.
