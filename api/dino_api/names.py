@@ -38,6 +38,10 @@ MANAGED_BY: Final = "dino-operator"
 TRAINER_SERVICE_ACCOUNT: Final = "dino-trainer"
 PROGRESS_CLUSTER_ROLE: Final = "dino-trainer-progress"
 
+CPU_TUNABLES: Final = "glibc.malloc.tcache_count=0"
+"""GLIBC_TUNABLES of pods that compute on CPUs: no thread keeps small pieces that it has freed for
+itself. They lie between large ones, and keep those from becoming one: a training held a tenth
+more."""
 SPEC_KEY: Final = "spec.yaml"
 SPEC_PATH: Final = "/etc/dino/spec.yaml"
 SEARCH_KEY: Final = "search.json"
@@ -177,6 +181,7 @@ class Env(StrEnum):
     OMP_NUM_THREADS = "OMP_NUM_THREADS"
     OMP_WAIT_POLICY = "OMP_WAIT_POLICY"
     SPIN_COUNT = "GOMP_SPINCOUNT"
+    GLIBC_TUNABLES = "GLIBC_TUNABLES"
     CACHE_DIR = "DINO_CACHE_DIR"
     MICRO_BATCH = "DINO_MICRO_BATCH"
     NODES = "DINO_NODES"

@@ -14,7 +14,7 @@ import torch  # noqa: F401 - machine() then knows the number of threads
 from tests.bench.harness import Bench, Times, cannot_run, machine, paired
 from tests.bench.train_step_batch import Size
 from tests.bench.train_step_published import VARIABLE, published_code
-from tests.bench.train_step_worker import Worker
+from tests.bench.train_step_worker import IN_A_POD, Worker
 
 SIZES = (Size(1, 256, 320), Size(1, 480, 640))
 ROUNDS = 3  # a step of the peer takes up to ten seconds
@@ -25,7 +25,7 @@ def main() -> None:
     """Print one result for each precision and size."""
     if published_code() is None:
         cannot_run(f"Set {VARIABLE} to a checkout of github.com/IDEA-Research/DINO.")
-    with Worker("ours") as ours, Worker("peer") as peer:
+    with Worker("ours", env=IN_A_POD) as ours, Worker("peer") as peer:
         for precision in TARGETS:
             peak = ours.ask("peak", bf16=precision == "bf16")
             for size in SIZES:

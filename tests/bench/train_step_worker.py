@@ -7,22 +7,27 @@ The parent writes one JSON object a line, ``{"do": name, …}``, and reads one J
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from dino_api.names import CPU_TUNABLES, Env
 from tests.bench.train_step_batch import Size
 from tests.bench.train_step_counts import activation_bytes, count_operations
 
 Side = Literal["ours", "peer"]
 COMMAND = "from tests.bench.train_step_worker import serve; serve({!r})"
+IN_A_POD = {Env.GLIBC_TUNABLES.value: CPU_TUNABLES}
+"""Variables of a pod without GPUs that a process can only have from its start."""
 SHOWN = 12  # rows of a profile
 # torch's counter does not know this product.
 WITH_RELU = {torch.ops.aten._addmm_activation: lambda _, a, b, **more: 2 * a[0] * a[1] * b[1]}
@@ -32,15 +37,21 @@ class Worker:
     """The parent's end of a worker process.
 
     side: whose step. python, folder: the interpreter and the checkout; this one's if not given.
+    env: variables that it has besides.
     """
 
     def __init__(
-        self, side: Side, python: str = sys.executable, folder: Path | None = None
+        self,
+        side: Side,
+        python: str = sys.executable,
+        folder: Path | None = None,
+        env: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.side = side
         self._process = subprocess.Popen(
             [python, "-c", COMMAND.format(side)],
             cwd=folder,
+            env={**os.environ, **env},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -220,6 +220,12 @@ def test_the_processor_is_shared_by_the_processes() -> None:
     assert env(pod_of(asks(gpus=4, cpu="2"), CHECK))["OMP_NUM_THREADS"] == "2"
 
 
+def test_who_computes_on_a_cpu_has_no_holes_in_its_heap() -> None:
+    assert env(pod_of(asks(gpus=0)))["GLIBC_TUNABLES"] == "glibc.malloc.tcache_count=0"
+    for pod in (pod_of(asks(gpus=1)), pod_of(asks(gpus=0), CHECK)):
+        assert "GLIBC_TUNABLES" not in env(pod)
+
+
 def test_a_smaller_batch_is_told_to_the_pod_and_remembered_on_the_job() -> None:
     attempt = pods.Attempt(2, micro_batch=MicroBatch(2, 4, last_chance=True))
     made = job_of(a_job(), attempt)
@@ -287,10 +293,10 @@ def test_what_a_job_says_goes_before_the_installation() -> None:
 
 
 @EACH_ATTEMPT
-@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "HOME"])
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "HOME", "GLIBC_TUNABLES"])
 def test_a_variable_that_a_job_sets_is_not_ours(attempt: pods.Attempt, name: str) -> None:
     """It was dropped without a word where the operator has a value for it, too."""
-    job = asks(cpu="8").spec(podTemplate={"env": [{"name": name, "value": "1"}]})
+    job = asks(gpus=0, cpu="8").spec(podTemplate={"env": [{"name": name, "value": "1"}]})
     found = [each for each in pod_of(job, attempt)["containers"][0]["env"] if each["name"] == name]
     assert found == [{"name": name, "value": "1"}]
 

@@ -23,10 +23,10 @@ from dino_trainer.machine.cores import cores_each
 
 Place = TypeVar("Place", covariant=True)
 Item = TypeVar("Item")
-Batch = TypeVar("Batch")
+Joined = TypeVar("Joined")
 
 
-class Batches(Protocol[Place]):
+class BatchedPlaces(Protocol[Place]):
     """Places that are read together, in order."""
 
     def __iter__(self) -> Iterator[Sequence[Place]]: ...
@@ -43,7 +43,7 @@ class Requests(Sampler[list[tuple[Place, Item]]]):
     batches: of places; each iteration goes through them anew. item: what lies at a place.
     """
 
-    def __init__(self, batches: Batches[Place], item: Callable[[Place], Item]) -> None:
+    def __init__(self, batches: BatchedPlaces[Place], item: Callable[[Place], Item]) -> None:
         self._batches, self._item = batches, item
 
     def __iter__(self) -> Iterator[list[tuple[Place, Item]]]:
@@ -54,7 +54,7 @@ class Requests(Sampler[list[tuple[Place, Item]]]):
         return len(self._batches)
 
 
-class Loader(Generic[Batch]):
+class Loader(Generic[Joined]):
     """Batches in the order of their requests, read by as many workers as the spec and the cores
     allow; by this process where `dataset.workers` is 0.
 
@@ -66,7 +66,7 @@ class Loader(Generic[Batch]):
         self,
         dataset: Dataset[Any],
         requests: Requests[Any, Any],
-        collate: Callable[[list[Any]], Batch],
+        collate: Callable[[list[Any]], Joined],
         config: DatasetConfig,
         pin: bool,
     ) -> None:
@@ -74,7 +74,7 @@ class Loader(Generic[Batch]):
             dataset, batch_sampler=requests, collate_fn=collate, **_worker_options(config, pin)
         )
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Joined]:
         """Starts the workers.
 
         Raises:
@@ -87,7 +87,7 @@ class Loader(Generic[Batch]):
         return len(self._loader)
 
 
-def _watched(batches: Iterator[Batch], workers: Sequence[BaseProcess]) -> Iterator[Batch]:
+def _watched(batches: Iterator[Joined], workers: Sequence[BaseProcess]) -> Iterator[Joined]:
     """The batches. Where a worker is gone torch tells its number, and this by which signal."""
     try:
         yield from batches

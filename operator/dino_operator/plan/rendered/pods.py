@@ -180,6 +180,8 @@ def _environment(
         plain[Env.CACHE_DIR] = CACHE_DIR
     if spec.resources.cpu is not None:
         plain[Env.OMP_NUM_THREADS] = str(_threads(spec, attempt))
+    if not (attempt.preflight or spec.resources.gpus):
+        plain[Env.GLIBC_TUNABLES] = api.CPU_TUNABLES
     if attempt.micro_batch is not None:
         plain[Env.MICRO_BATCH] = str(attempt.micro_batch.images)
     rendered = [{"name": each.value, "value": text} for each, text in plain.items()]
