@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pickle
 import signal
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from dino_trainer.data.sampler import TrainPlan
 from dino_trainer.data.workers import Loader, Requests
 from dino_trainer.errors import failure_of
 from dino_trainer.inference.stream import stream
+from dino_trainer.machine.child_processes import named_main
 from tests.unit.training_builders import a_dataset, load_folder
 
 LOCK = threading.Lock()
@@ -59,6 +62,18 @@ def test_a_lock_that_a_thread_holds_as_workers_start_is_not_held_in_them() -> No
     with LOCK:
         batches = of(Locked(), None)
         assert [batch[0].tolist() for batch in batches] == [[0, 0, 0], [1, 1, 1]]
+
+
+def test_what_python_m_runs_is_imported_by_the_server() -> None:
+    """A worker took seconds to start: it imported all that its program does, each time."""
+    run = importlib.util.spec_from_file_location("tests.bench.staging", "staging.py")
+    for spec, names in ((run, ["tests.bench.staging"]), (None, [])):
+        main = ModuleType("__main__")
+        main.__spec__ = spec
+        assert named_main(main) == names
+    main = ModuleType("__main__")
+    main.__spec__ = importlib.util.spec_from_file_location("dino_trainer.__main__", "m.py")
+    assert named_main(main) == []
 
 
 def test_no_loader_forks_the_process_that_reads_from_it(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
+from types import ModuleType
 
 PRELOADED = [
     "__main__",
@@ -28,7 +30,7 @@ def fork_server() -> BaseContext:
     it forks may be needed to end in order. `end_with_parent` makes that hear of it again.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload(PRELOADED + named_main(sys.modules["__main__"]))
     resource_tracker.ensure_running()  # the next would start it, and unblock SIGTERM
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     try:
@@ -36,6 +38,14 @@ def fork_server() -> BaseContext:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
+
+
+def named_main(main: ModuleType) -> list[str]:
+    """The module that `python -m` runs, by its name. The server would not import it, as it does a
+    script, and each process that it forks would, with all that it needs.
+    """
+    name = main.__spec__.name if main.__spec__ else ""
+    return [name] if name and not name.endswith("__main__") else []
 
 
 def end_with_parent() -> None:
