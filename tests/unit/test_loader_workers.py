@@ -120,7 +120,7 @@ def test_a_worker_that_is_killed_is_told_by_what_its_signal_means(
     assert words in failure.message
 
 
-def test_another_end_of_a_worker_is_told_as_torch_tells_it() -> None:
+def test_a_signal_that_means_nothing_to_us_is_told_by_its_name() -> None:
     with pytest.raises(RuntimeError, match="killed by signal: Segmentation fault") as caught:
         next(of(Dying(), signal.SIGSEGV))
     assert failure_of(caught.value).reason == "InternalError"

@@ -104,7 +104,7 @@ def test_an_archive_that_became_shorter_is_an_error_and_no_half_image(tmp_path: 
 
 
 def test_processes_read_one_archive_at_once(tmp_path: Path) -> None:
-    """Forked ones, as a loader's workers are: no place in the file is shared between them."""
+    """Forked ones: no place in the file is shared between them."""
     contents = [os.urandom(30_000 + n) for n in range(40)]
     members = [(f"{n}.jpg", content) for n, content in enumerate(contents)]
     _, index = take_in(pack(tmp_path / "a.tar", list(members)), tmp_path / "out.tar")

@@ -198,7 +198,7 @@ def _is_host_memory(error: BaseException) -> bool:
 
 
 def _is_shared_memory(error: BaseException) -> bool:
-    """What torch's loaders raise where shared memory does not suffice: at once, or when written."""
+    """What loaders raise where shared memory does not suffice: torch at once, ours when written."""
     words = ("unable to allocate shared memory", "killed by signal: Bus error")
     return isinstance(error, RuntimeError) and any(one in str(error) for one in words)
 

@@ -2,7 +2,7 @@
 
 An archive is not unpacked: a million small files cost more than reading them ever does. Its images
 are read in place. Every read opens the archive anew, so that processes which were forked from one
-another, as a loader's workers are, share no place in it.
+another share no place in it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The processes that read images for a loader: where they come from, what they are sent, how they
-are told from each other when one dies.
+"""The processes that read images for a loader: where they come from, what they are sent, and what
+is said when one dies.
 
 They are forked from a server that has no threads, never from the training: a fork copies the locks
 that other threads hold at that moment, such as those of OpenSSL while progress is sent, and nobody
@@ -93,8 +93,9 @@ def _watched(batches: Iterator[Joined], workers: Sequence[BaseProcess]) -> Itera
         yield from batches
     except RuntimeError as error:
         for one in workers:
-            if (one.exitcode or 0) < 0:
-                by = signal.strsignal(-(one.exitcode or 0))
+            code = one.exitcode or 0
+            if code < 0:
+                by = signal.strsignal(-code)
                 raise RuntimeError(f"Worker {one.pid} was killed by signal: {by}.") from error
         raise
 
