@@ -84,8 +84,13 @@ class Process:
 
     @property
     def leads(self) -> bool:
-        """Whether it is the one that works."""
+        """Whether it holds the Lease. It may not have read anything yet."""
         return "\ndino_operator_leader 1.0\n" in self.read("metrics")
+
+    @property
+    def works(self) -> bool:
+        """Whether it has read everything and plans: later than that it leads."""
+        return self.read("readyz") == "ok"
 
     def read(self, page: str) -> str:
         """A page of its HTTP server."""
