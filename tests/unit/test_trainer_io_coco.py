@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from itertools import product
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pytest
 
 from dino_trainer.data.coco import CocoDataset, load_coco
+from dino_trainer.data.image_entries import plain_name
 from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.errors import TrainerError
@@ -244,3 +246,11 @@ def test_a_large_file_is_read_in_seconds(tmp_path: Path) -> None:
     assert data.annotations == 100_000
     assert data.images[0].boxes.base is data.images[1].boxes.base
     json.dumps(data.class_names)
+
+
+def test_a_plain_name_is_what_a_path_writes() -> None:
+    """Most names need no path for it; the others, of every odd form, get one."""
+    for letters in (product("a./ ", repeat=length) for length in range(6)):
+        for name in map("".join, letters):
+            assert plain_name(name) == str(PurePosixPath(name)), repr(name)
+    assert plain_name("s3://b//a/./c.jpg") == "s3://b//a/./c.jpg"

@@ -17,6 +17,8 @@ from dino_trainer.data.name_forms import can_be_a_name, leaves_folder
 
 # Of an image, in pixels: nothing real is larger, and arrays hold it.
 _LONGEST_SIDE = 2**31 - 1
+# Between the slashes of a name: a path's text has none of them but at its start.
+_ODD_PARTS = frozenset(("", "."))
 
 
 def _is_size(value: Any) -> bool:
@@ -71,7 +73,12 @@ def is_unsized(item: Any) -> bool:
 
 def plain_name(name: str) -> str:
     """Without ./ and //, as stores find it. Of a URI those are a part."""
-    return name if "://" in name else str(PurePosixPath(name))
+    if "://" in name:
+        return name
+    # Most are written that way: making a path of each would take longer than all else.
+    if _ODD_PARTS.isdisjoint(name.split("/")):
+        return name
+    return str(PurePosixPath(name))
 
 
 def _size(
