@@ -145,6 +145,16 @@ def test_too_great_a_loss_keeps_the_report_and_publishes_no_file(
     assert "is not published" in (lab.folder / "results/quantize/report.html").read_text()
 
 
+@pytest.mark.parametrize("after, said", [(5.0, "INT8 is 2.00x as fast here."),
+                                         (9.0, "INT8 is hardly faster here; measure on the device "
+                                               "that it is for.")])  # fmt: skip
+def test_a_gain_in_speed_is_said(
+    lab: Quantization, monkeypatch: pytest.MonkeyPatch, after: float, said: str
+) -> None:
+    compared(lab, monkeypatch, 0.0, after=after)
+    assert lab.run("quantize.device=cpu").note.endswith(said)
+
+
 def test_a_loss_within_the_gate_passes_and_no_gain_in_speed_is_said(
     lab: Quantization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
