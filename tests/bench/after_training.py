@@ -180,7 +180,7 @@ def latencies(lab: TrainedFiles) -> tuple[Bench, Bench]:
     best = {f"best {kind}": round(1000 * min(rounds), 2) for kind, rounds in times.items()}
     parts = {**{kind: round(ms, 2) for kind, ms in milliseconds.items()}, **best, "rounds": ROUNDS}
     size = models["onnx"].info.input_size
-    rest = milliseconds["int8"] * share_in_float(lab.files["int8"], random_batch(1, size, 0))
+    rest = milliseconds["int8"] * share_in_float(lab.files["int8"], torch.rand(1, 3, *size))
     bound = {
         "int8, ms in float32": round(rest, 2),
         "ratio if INT8 took no time": round(milliseconds["onnx"] / rest, 2),
@@ -229,7 +229,7 @@ def share_in_float(path: Path, images: torch.Tensor) -> float:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
     ]
     in_float = sum(duration for kind, duration in took if not kind.startswith(INT8_NODES))
-    return in_float / sum(duration for _, duration in took)
+    return float(in_float / sum(duration for _, duration in took))
 
 
 def large(folder: Path) -> Bench:
