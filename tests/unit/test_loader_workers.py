@@ -60,16 +60,6 @@ class Full(torch.utils.data.Dataset[Any]):
         raise RuntimeError("unable to allocate shared memory(shm)")
 
 
-class DyingLater(torch.utils.data.Dataset[Any]):
-    """The worker is killed once its first batch is on the way."""
-
-    def __getitem__(self, request: tuple[int, Any]) -> torch.Tensor:
-        if request[0]:
-            time.sleep(0.5)
-            os.kill(os.getpid(), signal.SIGKILL)
-        return torch.zeros(3)
-
-
 class Slow(torch.utils.data.Dataset[Any]):
     """Is still reading while something else happens."""
 
@@ -164,17 +154,6 @@ def test_a_batch_that_cannot_be_sent_is_told() -> None:
         next(of(Unsendable(), None))
     failure = failure_of(caught.value)
     assert (failure.reason, failure.exit_code) == ("OutOfMemory", 137)
-
-
-def test_a_worker_that_dies_before_its_batch_is_fetched_is_told_by_its_signal() -> None:
-    """Its socket is closed before the server tells how it ended: here the server is stopped."""
-    batches = of(DyingLater(), None)
-    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-    os.kill(server, signal.SIGSTOP)
-    threading.Timer(1.5, os.kill, (server, signal.SIGCONT)).start()
-    time.sleep(1)
-    with pytest.raises(RuntimeError, match="killed by signal: Killed"):
-        list(batches)
 
 
 def test_a_server_that_is_killed_is_told_and_started_again() -> None:

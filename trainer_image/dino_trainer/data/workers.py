@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
@@ -29,8 +28,6 @@ from dino_trainer.machine.cores import cores_each
 Place = TypeVar("Place", covariant=True)
 Item = TypeVar("Item")
 Joined = TypeVar("Joined")
-_NEWS_SECONDS = 2.0
-"""What the server may take to tell that a worker has ended, after its socket has closed."""
 _SERVER_GONE = 255
 """What multiprocessing takes as the exit code of all its processes where the server has ended."""
 
@@ -99,14 +96,10 @@ class Loader(Generic[Joined]):
 
 
 def _watched(batches: Iterator[Joined], workers: Sequence[BaseProcess]) -> Iterator[Joined]:
-    """The batches. Where a worker is gone torch tells its number, and this by which signal.
-
-    One that dies while its batch is fetched closes its socket first, which is an error of its own.
-    """
+    """The batches. Where a worker is gone torch tells its number, and this by which signal."""
     try:
         yield from batches
-    except (RuntimeError, OSError, EOFError) as error:
-        wait([one.sentinel for one in workers], _NEWS_SECONDS)
+    except RuntimeError as error:
         for one in workers:
             code = one.exitcode or 0
             if code < 0:
