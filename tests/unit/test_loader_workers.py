@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +21,7 @@ from dino_api.experiment import DatasetConfig
 from dino_trainer.data.loader import eval_loader, train_loader
 from dino_trainer.data.sampler import TrainPlan
 from dino_trainer.data.workers import Loader, Requests
-from dino_trainer.errors import failure_of
+from dino_trainer.errors import TrainerError, failure_of
 from dino_trainer.inference.stream import stream
 from dino_trainer.machine.child_processes import named_main
 from tests.unit.training_builders import a_dataset, load_folder
@@ -43,6 +44,27 @@ class Locked(torch.utils.data.Dataset[Any]):
         assert LOCK.acquire(timeout=5), "nobody will ever give it back here"
         LOCK.release()
         return torch.full((3,), request[0])
+
+
+class Unsendable(torch.utils.data.Dataset[Any]):
+    """Reads what cannot be sent, as where shared memory is full."""
+
+    def __getitem__(self, request: tuple[int, Any]) -> Full:
+        return Full()
+
+
+class Full(torch.utils.data.Dataset[Any]):
+    """Raises when it is sent."""
+
+    def __reduce__(self) -> Any:
+        raise RuntimeError("unable to allocate shared memory(shm)")
+
+
+class Slow(torch.utils.data.Dataset[Any]):
+    """Is still reading while something else happens."""
+
+    def __getitem__(self, request: tuple[int, Any]) -> None:
+        time.sleep(30)
 
 
 class Dying(torch.utils.data.Dataset[Any]):
@@ -124,3 +146,49 @@ def test_a_signal_that_means_nothing_to_us_is_told_by_its_name() -> None:
     with pytest.raises(RuntimeError, match="killed by signal: Segmentation fault") as caught:
         next(of(Dying(), signal.SIGSEGV))
     assert failure_of(caught.value).reason == "InternalError"
+
+
+def test_a_batch_that_cannot_be_sent_is_told() -> None:
+    """The reader waited for it for ever: Python prints such an error in the worker and goes on."""
+    with pytest.raises(RuntimeError, match="unable to allocate shared memory") as caught:
+        next(of(Unsendable(), None))
+    failure = failure_of(caught.value)
+    assert (failure.reason, failure.exit_code) == ("OutOfMemory", 137)
+
+
+def test_a_server_that_is_killed_is_told_and_started_again() -> None:
+    """Where it ends, multiprocessing takes its processes as ended, too."""
+    batches = of(Slow(), None)
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    os.kill(server, signal.SIGKILL)
+    with pytest.raises(TrainerError, match="forked from has ended") as caught:
+        next(batches)
+    assert caught.value.reason == "Crashed"
+    assert "dataset.workers: 0" in caught.value.remedy
+    assert len(list(of(Locked(), None))) == 2
+
+
+@pytest.mark.parametrize("error", [EOFError(), OSError("AF_UNIX path too long")])
+def test_a_server_that_forks_no_worker_is_told(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends where it may have no more processes, and its reader hears of an end of file."""
+
+    def refuses(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(forkserver, "connect_to_new_process", refuses)
+    with pytest.raises(TrainerError, match="No process can be started") as caught:
+        of(Locked(), None)
+    for cause in ("TMPDIR", "ulimit -u", "dataset.workers: 0"):
+        assert cause in caught.value.remedy
+
+
+def test_workers_start_where_the_working_directory_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert len(list(of(Locked(), None))) == 2

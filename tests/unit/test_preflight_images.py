@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import tarfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from PIL import Image
 
 from dino_api.rules.data import data_rule
 from dino_trainer.data import image_facts
-from dino_trainer.data.image_facts import ImageToCheck, look, look_at_all
+from dino_trainer.data.image_facts import ImageFacts, ImageToCheck, look, look_at_all
 from dino_trainer.data.transforms import read_image
 from dino_trainer.errors import TrainerError
 from tests.unit.preflight_lab import Lab, encoded, lab, picture
@@ -102,6 +105,23 @@ def test_many_images_are_looked_at_by_several_processes(
         path.write_bytes(encoded(picture(n, (16, 16))) if n % 20 else b"broken")
         looks.append(ImageToCheck(path, 16, 16))
     assert look_at_all(looks, print) == [look(one) for one in looks]
+
+
+def killed(chunk: Sequence[ImageToCheck]) -> list[ImageFacts]:
+    """As the kernel does where memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return []
+
+
+def test_a_process_that_is_killed_while_it_looks_is_told_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_facts, "_FEW", 1)
+    monkeypatch.setattr(image_facts, "_look_at", killed)
+    with pytest.raises(TrainerError, match="looks into images was killed") as caught:
+        look_at_all([ImageToCheck(tmp_path / "a.jpg", 16, 16)] * 2, print)
+    assert caught.value.reason == "Crashed"
+    assert "spec.resources.memory" in caught.value.remedy
 
 
 def test_a_stop_ends_it(tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from pathlib import PurePath
 from typing import NamedTuple
 
+from dino_api.names import FailureReason
 from dino_trainer.data import image_store
 from dino_trainer.data.decode import (
     IMAGE_FORMATS,
@@ -27,7 +29,12 @@ from dino_trainer.data.decode import (
 )
 from dino_trainer.data.image_metadata import UPRIGHT
 from dino_trainer.data.image_store import FileInMemory
-from dino_trainer.machine.child_processes import end_with_parent
+from dino_trainer.errors import TrainerError
+from dino_trainer.machine.child_processes import (
+    end_with_parent,
+    leave_unusable_folder,
+    starting,
+)
 from dino_trainer.storage.byte_meter import ByteMeter
 from dino_trainer.storage.store import Say
 
@@ -99,7 +106,10 @@ def _size(opened: EncodedPicture, annotated: Pixels) -> Iterator[tuple[str, str]
 def look_at_all(
     looks: Sequence[ImageToCheck], say: Say, stop: threading.Event | None = None
 ) -> list[ImageFacts]:
-    """The facts of each, in order. Raises Preempted when `stop` is set."""
+    """The facts of each, in order.
+
+    Raises Preempted when `stop` is set, and Crashed where a process that looks is killed.
+    """
     sizes = [one.bytes for one in looks]
     meter = ByteMeter(f"checking {len(looks)} images", sum(sizes), say, stop)
     if len(looks) < _FEW:
@@ -110,13 +120,26 @@ def look_at_all(
     counted = zip(chunks, weights, strict=True)
     # A fork of a process whose threads hold locks may hang; a fork server has no threads.
     context = multiprocessing.get_context("forkserver")
+    leave_unusable_folder()
     with ProcessPoolExecutor(workers, context, initializer=_quiet) as pool:
         try:
             examined = look_at_chunks(pool, counted, _AHEAD * workers, meter)
+        except BrokenProcessPool as error:
+            raise _killed() from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return [facts for chunk in examined for facts in chunk]
+
+
+def _killed() -> TrainerError:
+    """By which signal, the pool does not tell."""
+    return TrainerError(
+        FailureReason.CRASHED,
+        "A process that looks into images was killed.",
+        "The kernel kills one where memory runs out: give more of it (spec.resources.memory in a "
+        "DinoJob) or fewer cores, each of which looks into images of its own.",
+    )
 
 
 def look_at_chunks(
@@ -134,7 +157,9 @@ def look_at_chunks(
     under_way: dict[Future[list[ImageFacts]], tuple[int, int]] = {}
     while True:
         for place, (chunk, weight) in islice(left, most - len(under_way)):
-            under_way[pool.submit(_look_at, chunk)] = place, weight
+            with starting():
+                job = pool.submit(_look_at, chunk)
+            under_way[job] = place, weight
         if not under_way:
             return [facts[place] for place in range(len(facts))]
         done, _ = wait(under_way, timeout=0.5, return_when=FIRST_COMPLETED)

@@ -12,18 +12,24 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
 from typing import Any, Generic, Protocol, TypedDict, TypeVar
 
 import torch
+from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dino_api.experiment import DatasetConfig
-from dino_trainer.machine.child_processes import end_with_parent, fork_server
+from dino_api.names import FailureReason
+from dino_trainer.errors import TrainerError
+from dino_trainer.machine.child_processes import end_with_parent, fork_server, starting
 from dino_trainer.machine.cores import cores_each
 
 Place = TypeVar("Place", covariant=True)
 Item = TypeVar("Item")
 Joined = TypeVar("Joined")
+_SERVER_GONE = 255
+"""What multiprocessing takes as the exit code of all its processes where the server has ended."""
 
 
 class BatchedPlaces(Protocol[Place]):
@@ -79,8 +85,10 @@ class Loader(Generic[Joined]):
 
         Raises:
             RuntimeError: what a worker raised; or "... killed by signal: ..." where one has died.
+            TrainerError: (Crashed) no worker can be started, or their server has ended.
         """
-        batches = iter(self._loader)
+        with starting():
+            batches = iter(self._loader)
         return _watched(batches, multiprocessing.active_children())
 
     def __len__(self) -> int:
@@ -97,6 +105,13 @@ def _watched(batches: Iterator[Joined], workers: Sequence[BaseProcess]) -> Itera
             if code < 0:
                 by = signal.strsignal(-code)
                 raise RuntimeError(f"Worker {one.pid} was killed by signal: {by}.") from error
+            if code == _SERVER_GONE:
+                raise TrainerError(
+                    FailureReason.CRASHED,
+                    "The process that a loader's workers are forked from has ended.",
+                    "It was killed, perhaps for want of memory. Run again: a training resumes from "
+                    "its checkpoint. dataset.workers: 0 trains without such processes.",
+                ) from error
         raise
 
 
@@ -130,3 +145,15 @@ def quiet_worker(_: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent()
     torch.set_num_threads(1)
+    Queue._on_queue_feeder_error = _send_error  # type: ignore[attr-defined]  # a hook of its own
+
+
+def _send_error(queue: "Queue[tuple[int, Any]]", _: Exception, batch: tuple[int, Any]) -> None:
+    """Sends why a batch could not be sent, such as for want of shared memory or of open files.
+
+    Python would print it and go on, and the reader would wait for that batch for ever. For an
+    `except` clause. batch: its number and what was read; bytes where the reader's pipe is closed.
+    """
+    if not isinstance(batch, tuple) or isinstance(batch[1], ExceptionWrapper):
+        os._exit(1)  # it cannot be told, and the reader notices this
+    queue.put((batch[0], ExceptionWrapper(where="while a loader's worker sent a batch")))

@@ -7,9 +7,14 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from types import ModuleType
+
+from dino_api.names import FailureReason
+from dino_trainer.errors import TrainerError
 
 PRELOADED = [
     "__main__",
@@ -28,16 +33,45 @@ def fork_server() -> BaseContext:
     A fork of this process itself would copy the locks that its threads hold at that moment. The
     server has no threads. It does not hear of SIGTERM, which may go to all of a process group: what
     it forks may be needed to end in order. `end_with_parent` makes that hear of it again.
+
+    Raises TrainerError (Crashed) where it cannot be started.
     """
+    leave_unusable_folder()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED + named_main(sys.modules["__main__"]))
-    resource_tracker.ensure_running()  # the next would start it, and unblock SIGTERM
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with starting():
+        resource_tracker.ensure_running()  # the next would start it, and unblock SIGTERM
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """Around what starts processes. Raises TrainerError (Crashed) where that fails."""
+    try:
+        yield
+    except (OSError, EOFError) as error:
+        raise TrainerError(
+            FailureReason.CRASHED,
+            f"No process can be started that reads images: {error or type(error).__name__}.",
+            "TMPDIR must be a folder that can be written, with a path of at most 70 bytes; the "
+            "limits of processes (ulimit -u, a pod's pids) and of open files (ulimit -n) and the "
+            "memory must suffice. Or set dataset.workers: 0, which needs no such process to train.",
+        ) from error
+
+
+def leave_unusable_folder() -> None:
+    """A process that is started enters the folder of this one, which may be deleted, or closed to
+    this user (after `sudo -u`). No relative path means anything there, so any other will do.
+    """
+    try:
+        os.chdir(os.getcwd())
+    except OSError:
+        os.chdir("/")
 
 
 def named_main(main: ModuleType) -> list[str]:
