@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Iterator
@@ -44,12 +43,27 @@ def size() -> int:
     return log().stat().st_size if log().exists() else 0
 
 
+def _lines(since: int) -> Iterator[bytes]:
+    """What was logged after it had that size.
+
+    The API server begins another file where one is full, and keeps the one before under a name
+    with the time. Fails where that is gone.
+    """
+    files = [log()] if log().exists() else []
+    if size() < since:
+        before = sorted(log().parent.glob(f"{log().stem}-*{log().suffix}"))[-1:]
+        kept = before and before[0].stat().st_size >= since
+        assert kept, f"{log()} was begun anew while the tests ran"
+        files = [*before, *files]
+    for file in files:
+        with file.open("rb") as text:
+            text.seek(since if file is files[0] else 0)
+            yield from text
+
+
 def requests(since: int) -> set[Request]:
     """All requests of operators for objects that were logged after it had that size."""
-    assert size() >= since, f"{log()} was begun anew while the tests ran"
-    with log().open("rb") as text:
-        text.seek(since)
-        return {found for line in text for found in _request(line)}
+    return {found for line in _lines(since) for found in _request(line)}
 
 
 def _request(line: bytes) -> Iterator[Request]:
@@ -69,12 +83,10 @@ def _request(line: bytes) -> Iterator[Request]:
 def writes(since: int, namespace: str) -> list[str]:
     """What the operator of that namespace wrote after the log had that size, but its Lease."""
     found = []
-    with log().open("rb") if log().exists() else io.BytesIO() as text:
-        text.seek(since)
-        for line in text:
-            entry: dict[str, Any] = json.loads(line)
-            about = entry.get("objectRef") or {}
-            ours = entry["user"]["username"] == f"{OURS}{namespace}:{ACCOUNT}"
-            if ours and entry["verb"] in WRITES and about.get("resource") != "leases":
-                found.append(f"{entry['verb']} {about.get('resource')} {about.get('name', '')}")
+    for line in _lines(since):
+        entry: dict[str, Any] = json.loads(line)
+        about = entry.get("objectRef") or {}
+        ours = entry["user"]["username"] == f"{OURS}{namespace}:{ACCOUNT}"
+        if ours and entry["verb"] in WRITES and about.get("resource") != "leases":
+            found.append(f"{entry['verb']} {about.get('resource')} {about.get('name', '')}")
     return found

@@ -39,6 +39,11 @@ class Record:
         """What it wrote besides its Lease."""
         return [each for each in self.writes if not each.is_of_the_lease]
 
+    @property
+    def renewed(self) -> float:
+        """When it last wrote its Lease. Others see that later, never sooner."""
+        return max(each.at for each in self.writes if each.is_of_the_lease)
+
 
 @contextmanager
 def recorded(kubeconfig: Path, name: str) -> Iterator[Record]:

@@ -127,6 +127,7 @@ def test_the_operator_takes_it_as_left_out_and_says_so(
     cluster: Cluster, operator: Process, words: tuple[str, ...]
 ) -> None:
     name = f"nulls-{words[0]}{len(words)}{words[-1].count('side=')}"
+    cluster.by_hand.add(name)
     manifest = a_manifest(name, experiment={"train": {"num_epochs": None}, "model": None})
     made = cluster.kubectl(*words, "-f", "-", stdin=yaml.safe_dump(manifest))
     assert made.returncode == 0, made.stderr
@@ -136,4 +137,5 @@ def test_the_operator_takes_it_as_left_out_and_says_so(
     assert (
         "spec.experiment.train.num_epochs: has no value (null), and is taken as left out." in said
     )
-    assert condition_of(cluster.dinojobs.get(name), "Failed").get("status") != "True"
+    told = cluster.phase(name, "Preparing")
+    assert condition_of(told, "Failed").get("status") != "True"

@@ -21,6 +21,7 @@ from dino_operator.kubectl.logs import selector_of
 from tests import statuses
 from tests.api.admission_cases import changed
 from tests.api.clients import DinoJobs, Kubectl
+from tests.api.operator_process import eventually
 from tests.patience import LONG
 
 Said = tuple[int, str, str]
@@ -113,10 +114,25 @@ def test_again(command: Callable[..., Said], jobs: DinoJobs) -> None:
     assert command("again", "cells")[0] == 64
 
 
+@pytest.fixture
+def core(api_client: kubernetes.client.ApiClient, namespace: str) -> kubernetes.client.CoreV1Api:
+    """The core API, once pods are taken: their namespace gets its account a moment after it was
+    made.
+    """
+    made = kubernetes.client.CoreV1Api(api_client)
+
+    def has_account() -> bool:
+        found = made.list_namespaced_service_account(namespace).items
+        return any(each.metadata.name == "default" for each in found)
+
+    eventually(has_account, "the namespace's account")
+    return made
+
+
 def test_logs(
     command: Callable[..., Said],
     jobs: DinoJobs,
-    api_client: kubernetes.client.ApiClient,
+    core: kubernetes.client.CoreV1Api,
     namespace: str,
 ) -> None:
     """Without a kubelet a log is empty; that of an end-to-end test is not."""
@@ -128,7 +144,6 @@ def test_logs(
         "metadata": {"name": "cells-train-1-a", "labels": {**labels, MANAGED_BY_LABEL: MANAGED_BY}},
         "spec": {"containers": [{"name": "trainer", "image": "x"}]},
     }
-    core = kubernetes.client.CoreV1Api(api_client)
     core.create_namespaced_pod(namespace, pod)
     core.patch_namespaced_pod_status("cells-train-1-a", namespace, {"status": {"phase": "Running"}})
     status, out, err = command("logs", "cells")
@@ -164,14 +179,13 @@ def viewer(kubectl: Kubectl, tmp_path: Path) -> Path:
 def test_a_bundle_needs_no_right_to_read_secrets(
     viewer: Path,
     jobs: DinoJobs,
-    api_client: kubernetes.client.ApiClient,
+    core: kubernetes.client.CoreV1Api,
     namespace: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Children are found by their labels; what is beyond the namespace is said to be missing."""
     labels = dict(each.split("=") for each in selector_of(jobs.get("cells"), "train").split(","))
-    core = kubernetes.client.CoreV1Api(api_client)
     core.create_namespaced_secret(
         namespace, {"metadata": {"name": "dino-s3", "labels": labels}, "stringData": {"k": LEAK}}
     )

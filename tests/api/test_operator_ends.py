@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.api.operator_cluster import RESULT, Cluster, a_manifest
-from tests.api.operator_process import eventually
+from tests.api.operator_process import Process, eventually
 
 
 def told(reason: str, remedy: str = "Do it.") -> dict[str, Any]:
@@ -29,7 +29,7 @@ def test_retried_until_it_succeeds(cluster: Cluster) -> None:
     assert cluster.events("retried") == ["AttemptFailed", "Completed"]
 
 
-def test_retries_used_up(cluster: Cluster) -> None:
+def test_retries_used_up(cluster: Cluster, operator: Process) -> None:
     cluster.dinojobs.create(a_manifest("used", runPolicy={"maxRetries": 1}))
     cluster.finish(cluster.run("used-train-1"), 69)
     cluster.finish(cluster.run("used-train-2"), 69)
@@ -37,7 +37,7 @@ def test_retries_used_up(cluster: Cluster) -> None:
     assert cluster.condition("used", "Failed")["reason"] == "BackoffLimitExceeded"
     assert failed["status"]["failure"]["reason"] == "StorageUnavailable"
     assert failed["status"]["failure"]["exitCode"] == 69
-    time.sleep(1)
+    operator.settled()
     assert len(cluster.jobs_of("used")) == 1 + 2, "a preflight and two attempts"
 
 
@@ -84,13 +84,13 @@ def test_a_preempted_pod_is_replaced_within_the_attempt(cluster: Cluster) -> Non
     assert cluster.events("moved") == ["Completed"]
 
 
-def test_a_deleted_pod_is_replaced(cluster: Cluster) -> None:
+def test_a_deleted_pod_is_replaced(cluster: Cluster, operator: Process) -> None:
     cluster.dinojobs.create(a_manifest("evicted"))
     first = cluster.run("evicted-train-1")
     cluster.phase("evicted", "Running")
     cluster.bind(first)
     cluster.core.delete_namespaced_pod(first, cluster.namespace)
-    time.sleep(1)
+    operator.settled()
     cluster.finish(first, 143)
     second = cluster.pod_of("evicted-train-1", other_than=first)
     cluster.set_pod(second, "Running", running={"startedAt": "2026-01-01T00:00:00Z"})
@@ -130,17 +130,17 @@ def test_suspended_and_resumed(cluster: Cluster) -> None:
     assert cluster.events("held") == ["Suspended", "Resumed", "Completed"]
 
 
-def test_created_suspended(cluster: Cluster) -> None:
+def test_created_suspended(cluster: Cluster, operator: Process) -> None:
     cluster.dinojobs.create(a_manifest("waits", runPolicy={"suspend": True}))
     cluster.phase("waits", "Suspended")
-    time.sleep(1)
+    operator.settled()
     assert not cluster.jobs_of("waits")
     cluster.dinojobs.patch("waits", {"spec": {"runPolicy": {"suspend": False}}})
     cluster.finish(cluster.run("waits-train-1"), message=RESULT)
     cluster.phase("waits", "Complete")
 
 
-def test_the_deadline_ends_it(cluster: Cluster) -> None:
+def test_the_deadline_ends_it(cluster: Cluster, operator: Process) -> None:
     cluster.dinojobs.create(a_manifest("late", runPolicy={"activeDeadlineSeconds": 600}))
     cluster.run("late-train-1")
     cluster.phase("late", "Running")
@@ -148,7 +148,7 @@ def test_the_deadline_ends_it(cluster: Cluster) -> None:
     failed = cluster.phase("late", "Failed")
     assert cluster.condition("late", "Failed")["reason"] == "DeadlineExceeded"
     assert failed["status"]["failure"]["remedy"]
-    time.sleep(1)
+    operator.settled()
     assert len(cluster.jobs_of("late")) == 1 + 1, "the preflight and one attempt"
 
 
@@ -171,12 +171,12 @@ def test_an_edited_deadline_reaches_the_running_job(cluster: Cluster) -> None:
         eventually(lambda wanted=seconds: has(wanted), f"a deadline of {seconds}")
 
 
-def test_its_time_to_live_is_the_jobs_alone(cluster: Cluster) -> None:
+def test_its_time_to_live_is_the_jobs_alone(cluster: Cluster, operator: Process) -> None:
     cluster.dinojobs.create(a_manifest("ttl", runPolicy={"ttlSecondsAfterFinished": 0}))
     cluster.finish(cluster.run("ttl-train-1"), message=RESULT)
     cluster.phase("ttl", "Complete")
     eventually(lambda: not cluster.jobs_of("ttl"), "the Job deleted")
-    time.sleep(2)
+    operator.settled()
     assert not cluster.jobs_of("ttl"), "nothing is run again"
     assert cluster.phase("ttl", "Complete")["status"]["metrics"]["mAP50"] == 0.75
 

@@ -24,10 +24,17 @@ def there(cluster: Cluster, manifest: Object) -> Iterator[None]:
     applied = cluster.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
     assert applied.returncode == 0, applied.stderr
     try:
+        if manifest["kind"] == "ResourceQuota":  # until then pods are refused in other words
+            eventually(lambda: is_counted(cluster, manifest), "the quota is counted")
         yield
     finally:
         kind = manifest["kind"].lower()
         cluster.kubectl("delete", kind, manifest["metadata"]["name"], "--wait=true")
+
+
+def is_counted(cluster: Cluster, quota: Object) -> bool:
+    name = quota["metadata"]["name"]
+    return bool(cluster.core.read_namespaced_resource_quota(name, cluster.namespace).status.hard)
 
 
 def a_quota(**hard: str) -> Object:

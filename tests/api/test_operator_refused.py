@@ -16,7 +16,7 @@ import pytest
 from kubernetes.client.exceptions import ApiException
 
 from tests.api.clients import DinoJobs
-from tests.api.operator_cluster import Cluster, Object, a_manifest
+from tests.api.operator_cluster import ACCOUNT, Cluster, Object, a_manifest
 from tests.api.operator_process import Process, eventually
 
 CLOSED = "https://127.0.0.1:9/"
@@ -314,8 +314,11 @@ def test_a_right_that_the_operator_lacks(cluster: Cluster, operator: Process) ->
         else {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "list", "watch"]}
         for each in role.rules
     ]
+    account = f"system:serviceaccount:{cluster.namespace}:{ACCOUNT}"
+    asked = ("auth", "can-i", "create", "jobs.batch", f"--as={account}")
     rights.patch_namespaced_role("dino-operator", cluster.namespace, {"rules": fewer})
     try:
+        eventually(lambda: cluster.kubectl(*asked).stdout.strip() == "no", "the right gone")
         cluster.dinojobs.create(a_manifest("unable"))
         said = running(waits(cluster.dinojobs, "unable", "NotPermitted"))["message"]
         assert 'cannot create resource "jobs"' in said

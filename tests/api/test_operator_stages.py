@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 from tests.api.operator_cluster import CHECKED, RESULT, Cluster, Object, a_manifest
 from tests.api.operator_process import Process, eventually
@@ -29,7 +28,7 @@ def test_data_is_checked_before_a_gpu_is_asked_for(cluster: Cluster, operator: P
     assert "limits" not in spec["containers"][0]["resources"]
     assert spec["automountServiceAccountToken"] is False
     assert not [volume for volume in spec["volumes"] if "projected" in volume]
-    time.sleep(1)
+    operator.settled()
     assert len(cluster.jobs_of("first")) == 1, "nothing else while the data is checked"
     cluster.finish(pod, message=CHECKED)
     cluster.phase("first", "Queued")
@@ -79,7 +78,7 @@ def test_two_pods_are_one_indexed_job(cluster: Cluster, operator: Process) -> No
     name = eventually(lambda: train_job(cluster, "pair.x"), "a Job that trains")
     second = cluster.run(name, index=1)
     cluster.phase("pair.x", "Queued")
-    time.sleep(1)
+    operator.settled()
     assert cluster.status("pair.x")["phase"] == "Queued", "one of two runs"
     first = cluster.run(name)
     assert cluster.phase("pair.x", "Running")["status"]["reporter"] == first
@@ -114,7 +113,7 @@ def test_a_queue_is_waited_for_and_never_fought(cluster: Cluster, operator: Proc
     assert job["metadata"]["labels"][QUEUE] == "gpus"
     waiting = cluster.reason("line", NO_KUEUE)
     assert waiting["status"]["phase"] == "Queued"
-    time.sleep(2)
+    operator.settled()
     assert cluster.job("line-train-1")["spec"]["suspend"] is True
     set_suspend(cluster, "line-train-1", False)
     first = cluster.run("line-train-1")
@@ -123,7 +122,7 @@ def test_a_queue_is_waited_for_and_never_fought(cluster: Cluster, operator: Proc
     set_suspend(cluster, "line-train-1", True)
     cluster.reason("line", NO_KUEUE)
     cluster.finish(first, 143)
-    time.sleep(2)
+    operator.settled()
     assert cluster.job("line-train-1")["spec"]["suspend"] is True, "taken back, and not undone"
     assert cluster.dinojobs.get("line")["status"]["attempts"] == 1
     old = cluster.job("line-train-1")["metadata"]["uid"]

@@ -6,6 +6,7 @@ comes last, and judges only where all of them have run.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,7 @@ from charts import generate
 from charts.generate import Right
 from tests.api import audit
 from tests.api.audit import Request
+from tests.api.operator_cluster import ACCOUNT
 
 
 def allows(right: Right, request: Request) -> bool:
@@ -74,6 +76,33 @@ def test_no_verb_is_in_vain_and_none_is_missing(
         print("not used so far:", *vain, sep="\n  ")
         pytest.skip(f"not all tests of this folder were run: {len(vain)} verbs were not used")
     assert vain == []
+
+
+def logged(name: str) -> str:
+    """A line of the log: an operator reads a ConfigMap of that name."""
+    about = {"resource": "configmaps", "name": name}
+    who = {"username": f"{audit.OURS}here:{ACCOUNT}"}
+    return json.dumps({"objectRef": about, "user": who, "verb": "get"}) + "\n"
+
+
+def test_a_log_that_was_full_is_read_on_in_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "audit.log"
+    monkeypatch.setenv(audit.VARIABLE, str(log))
+    log.write_text(logged("earlier") * 3)
+    since = audit.size()
+    with log.open("a") as text:
+        text.write(logged("one"))
+    assert {each.name for each in audit.requests(since)} == {"one"}
+    log.rename(tmp_path / "audit-2026-12-01T05-00-00.000.log")
+    (tmp_path / "audit-2026-11-30T05-00-00.000.log").write_text(logged("long ago"))
+    log.write_text(logged("two"))
+    assert {each.name for each in audit.requests(since)} == {"one", "two"}
+    for each in tmp_path.glob("audit-*.log"):
+        each.unlink()
+    with pytest.raises(AssertionError, match="was begun anew"):
+        audit.requests(since)
 
 
 WATCH = Right(("",), ("pods",), (), "watch", "to see")

@@ -16,6 +16,7 @@ from dino_api.names import Action
 from dino_operator.plan.model import Settings
 from dino_operator.preview import preview
 from tests.api.clients import ROOT, Kubectl
+from tests.api.operator_process import eventually
 
 LABEL = "pod-security.kubernetes.io/warn=restricted"
 SETTINGS = Settings(
@@ -63,6 +64,12 @@ def test_jobs_are_within_the_restricted_profile(kubectl: Kubectl) -> None:
     cluster = Kubectl(kubectl.program, kubectl.kubeconfig)
     assert cluster("label", "namespace", kubectl.namespace, LABEL).returncode == 0
     wanted = jobs()
+    loose = copy.deepcopy(wanted[0])
+    loose["spec"]["template"]["spec"]["hostNetwork"] = True
+    # The label is seen a moment after it was written; until then it would warn of nothing.
+    said = eventually(lambda: warnings_of(kubectl, loose), "warned of what is not restricted")
+    assert 'would violate PodSecurity "restricted:latest"' in said
+    assert "hostNetwork=true" in said
     assert {each["metadata"]["labels"].get("dino-operator.io/action") for each in wanted} >= {
         *(action.value for action in Action),
         "preflight",
@@ -70,8 +77,8 @@ def test_jobs_are_within_the_restricted_profile(kubectl: Kubectl) -> None:
     done = kubectl("create", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump_all(wanted))
     assert done.returncode == 0, done.stderr
     assert "PodSecurity" not in done.stderr
-    loose = copy.deepcopy(wanted[0])
-    loose["spec"]["template"]["spec"]["hostNetwork"] = True
-    done = kubectl("create", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(loose))
-    assert 'would violate PodSecurity "restricted:latest"' in done.stderr
-    assert "hostNetwork=true" in done.stderr
+
+
+def warnings_of(kubectl: Kubectl, job: dict[str, Any]) -> str:
+    """What the API server warns of, where it would create it."""
+    return kubectl("create", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(job)).stderr

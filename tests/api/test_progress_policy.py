@@ -170,7 +170,7 @@ def refused(call: Callable[[], object], status: int, *words: str) -> None:
 
 
 def wait_until_refused(call: Callable[[], object]) -> None:
-    """A policy comes into force a moment after it was applied."""
+    """A policy, and a right, come into force a moment after they were applied."""
 
     def is_refused() -> bool:
         try:
@@ -290,6 +290,8 @@ def test_no_service_account_of_another_namespace(
         bearer = token(cluster_kubectl, None, f"--namespace={elsewhere}")
         api = kubernetes.client.CustomObjectsApi(client_with(kubectl, bearer))
         jobs = DinoJobs(api, dinojobs.namespace)
+        # A binding comes into force a moment after it was made; without it all is refused.
+        wait_until_refused(lambda: jobs.patch_status(job, PROGRESS))
         refused(lambda: jobs.patch_status(job, PROGRESS), FORBIDDEN, "own namespace")
     finally:
         cluster_kubectl("delete", "namespace", elsewhere, "--wait=false")
