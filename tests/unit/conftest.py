@@ -11,6 +11,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,8 @@ import pytest
 from dino_operator.plan.search import ends
 from dino_trainer.machine.child_processes import PRELOADED
 from dino_trainer.report import reporter
+from dino_trainer.storage import byte_meter
+from tests.patience import LONG
 from tests.unit import s3_server as server_module
 from tests.unit.durability import Place
 from tests.unit.s3_proxy import S3Proxy
@@ -57,20 +60,29 @@ def _running_s3(s3_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture
-def s3_server(_running_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+def patient_s3(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is there is waited for as long as it takes, whatever a test's patience with one
+    that is away."""
+    from dino_trainer.storage import s3
+
+    monkeypatch.setattr(s3, "_SHORTEST", LONG)
+
+
+@pytest.fixture
+def s3_server(_running_s3: S3Server, patient_s3: None, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     """A running S3 server with one bucket, and the environment that leads to it.
 
     One server for the whole session: tests keep apart by prefixes of their own.
     """
     for name, value in _running_s3.env.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("DINO_STORAGE_PATIENCE", "2")
+    monkeypatch.setenv("DINO_STORAGE_PATIENCE", str(LONG))
     return _running_s3
 
 
 @pytest.fixture
 def own_s3_server(
-    s3_binary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3_binary: Path, tmp_path: Path, patient_s3: None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[S3Server]:
     """A server that a test may stop and start."""
     server = S3Server(s3_binary, tmp_path / "s3")
@@ -111,6 +123,12 @@ def _logging_as_it_was() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.getLogger("kopf").setLevel(kopf)
+
+
+@pytest.fixture
+def silent_meters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line says how far a copy is, which one does on a busy machine. For who counts lines."""
+    monkeypatch.setattr(byte_meter, "time", SimpleNamespace(monotonic=lambda: 0.0))
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from dino_trainer.distributed.group import joined
 from dino_trainer.distributed.meeting import OneNode
 from dino_trainer.errors import failure_of
 from dino_trainer.machine.child_processes import end_with_parent
+from tests.patience import LONG
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 
@@ -31,7 +32,7 @@ def in_ranks(size: int, function: Callable[..., Any], *arguments: Any) -> list[A
         started = [_start(rank, size, meeting, function, arguments) for rank in range(size)]
     results = []
     for process, receiver in started:
-        assert receiver.poll(100), "a rank hangs"
+        assert receiver.poll(LONG), "a rank hangs"
         try:
             results.append(receiver.recv())
         except EOFError:

@@ -7,7 +7,7 @@ import threading
 from contextlib import suppress
 from threading import Event
 
-_LONGEST = 60.0
+from tests.patience import LONG
 
 
 class S3Proxy:
@@ -51,7 +51,7 @@ class S3Proxy:
             while (data := source.recv(1 << 16)) and not self.refusing.is_set():
                 if asking and self._to_hold(data):
                     self.holding.set()
-                    self.released.wait(_LONGEST)
+                    self.released.wait(LONG)
                 sink.sendall(data)
         for end in (source, sink):
             with suppress(OSError):

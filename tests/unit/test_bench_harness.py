@@ -10,6 +10,7 @@ import pytest
 from tests.bench import __main__ as runner
 from tests.bench import book
 from tests.bench.harness import Bench, Pair, Times, cannot_run, machine, paired
+from tests.patience import LONG
 
 MACHINE = {"cpu": "A CPU", "cores": 2, "threads": 1, "torch": "2.14"}
 GPU = {**MACHINE, "gpu": "A GPU"}
@@ -98,7 +99,7 @@ PROGRAMS = {
     "h.Bench('x', 1.0, 2.0, 's', {'cpu': 'c', 'cores': 1}).emit()\n",
     "lacking": "import tests.bench.harness as h\nh.cannot_run('It needs a moon.')\n",
     "broken": "import sys\nsys.exit('It fell.')\n",
-    "slow": "import time\ntime.sleep(60)\n",
+    "slow": "import time\ntime.sleep(3600)\n",
 }
 
 
@@ -112,7 +113,7 @@ def test_programs_and_how_they_end(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (folder / f"{name}.py").write_text(text + '\nif __name__ == "__main__":\n    pass\n')
     assert runner.benches(folder) == sorted(PROGRAMS)
     ran = {
-        name: runner.run(name, "2026-01-01", "programs", 20 if name != "slow" else 0.2)
+        name: runner.run(name, "2026-01-01", "programs", LONG if name != "slow" else 0.2)
         for name in PROGRAMS
     }
     assert [e["name"] for e in ran["good"].entries] == ["x"]

@@ -32,6 +32,7 @@ from tests.bench.trainer_side import (
     settings,
     versions,
 )
+from tests.patience import LONG
 
 AT = Listening(health=1111, webhooks=2222, namespace="bench")
 SHIPPED = {
@@ -168,7 +169,7 @@ def played(kind: JobKind) -> PlayedApi:
 
     async def play() -> None:
         playing = asyncio.create_task(JobPlayer(api, kind=kind).play())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LONG):
             while not is_over():
                 await asyncio.sleep(0)
         playing.cancel()
@@ -199,7 +200,7 @@ def test_ends_of_train_jobs_are_seen() -> None:
 
     async def follow() -> None:
         following = asyncio.create_task(player.follow())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LONG):
             while not player.ended:
                 await asyncio.sleep(0)
         following.cancel()

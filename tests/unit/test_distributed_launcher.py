@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch.distributed.elastic.rendezvous  # noqa: F401  # not by two launchers at a time
@@ -19,6 +20,7 @@ from dino_trainer.distributed.launcher import Supervisor, Topology
 from dino_trainer.distributed.meeting import ManyNodes, OneNode
 from dino_trainer.distributed.processes import Processes, oom_kills
 from dino_trainer.errors import TrainerError
+from tests.patience import LONG
 
 # What every rank begins with. fail() leaves a failure as a rank does, and ends.
 PRELUDE = """
@@ -57,7 +59,7 @@ class Node:
         return self
 
     def end(self) -> Failure | None:
-        self.thread.join(60)
+        self.thread.join(LONG)
         assert not self.thread.is_alive()
         return self.failure
 
@@ -120,7 +122,7 @@ def test_a_killed_rank_starts_all_again(two, tmp_path: Path) -> None:
     script = """
 note("began")
 if len(list(folder.glob("began*"))) > 2: sys.exit(0)
-wait("began-1*")
+wait("began-0*"); wait("began-1*")
 if rank == 1: os.kill(os.getpid(), signal.SIGKILL)
 time.sleep(0.5); lost()
 """
@@ -136,6 +138,7 @@ time.sleep(0.5); lost()
 def test_but_not_for_ever(two, tmp_path: Path) -> None:
     script = """
 note("began")
+while len(list(folder.glob("began*"))) % 2: time.sleep(0.01)  # until the other one has, too
 if rank == 1: os.kill(os.getpid(), signal.SIGSEGV)
 time.sleep(0.2); lost()
 """
@@ -163,7 +166,7 @@ while True: time.sleep(1)
 
 
 def test_a_stop_before_ranks_listen_is_no_crash(two, tmp_path: Path) -> None:
-    failure = stopped(two("note('began'); time.sleep(60)"), tmp_path, "began")
+    failure = stopped(two("note('began'); time.sleep(3600)"), tmp_path, "began")
     assert failure.reason == "Preempted"
 
 
@@ -171,9 +174,9 @@ def test_a_rank_that_hangs_is_killed(two, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(launcher, "NOTICE_SECONDS", 0.1)
     monkeypatch.setattr(launcher, "KILL_SECONDS", 0.5)
     script = """
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-if rank == 1: sys.exit(3)
-time.sleep(60)
+signal.signal(signal.SIGTERM, signal.SIG_IGN); note("deaf")
+if rank == 1: wait("deaf-0*"); sys.exit(3)
+time.sleep(3600)
 """
     failure = two(script).end()
     assert failure is not None
@@ -267,23 +270,27 @@ note("round" + os.environ["TORCHELASTIC_RESTART_COUNT"])
 if os.environ["TORCHELASTIC_RESTART_COUNT"] == "1": sys.exit(0)
 wait("round0-1*")
 if rank == 0: os.kill(os.getpid(), signal.SIGKILL)
-time.sleep(60)  # as a rank that hangs in a GPU's collective
+time.sleep(3600)  # as a rank that hangs in a GPU's collective
 """
     assert [node.end() for node in nodes(tmp_path, script, monkeypatch)] == [None, None]
     assert sorted(seen(tmp_path, "round1")) == [0, 1]
 
 
 def test_a_node_that_vanished_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # By the clock of a busy machine both are silent for seconds.
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=time.sleep)
+    monkeypatch.setattr(meeting, "time", clock)
     monkeypatch.setattr(meeting, "SILENCE_SECONDS", 2.0)
     monkeypatch.setattr(meeting.SharedMeeting, "leave", lambda self: self._leaving.set())
     script = """
-signal.signal(signal.SIGTERM, lambda *_: lost()); note("began"); time.sleep(60)
+signal.signal(signal.SIGTERM, lambda *_: lost()); note("began"); time.sleep(3600)
 """
     first, second = nodes(tmp_path, script, monkeypatch)
     while len(seen(tmp_path, "began")) < 2:
         time.sleep(0.02)
     # As if its power were cut: no more beats, no farewell.
-    monkeypatch.setattr(meeting.SharedMeeting, "_exchange", forgets(1))
+    monkeypatch.setattr(meeting.SharedMeeting, "_exchange", forgets(1, now))
     failure = first.end()
     assert failure is not None
     assert failure.reason == "PeerLost"
@@ -292,12 +299,13 @@ signal.signal(signal.SIGTERM, lambda *_: lost()); note("began"); time.sleep(60)
     second.end()
 
 
-def forgets(index: int) -> Callable[..., None]:
-    """The exchange of messages, but for one node."""
+def forgets(index: int, now: list[float]) -> Callable[..., None]:
+    """The exchange of messages, but for one node; a second passes from each to the next."""
     exchange = meeting.SharedMeeting._exchange
 
     def maybe(self: meeting.SharedMeeting, beat: bytes) -> None:
         if self._index != index:
+            now[0] += 1
             exchange(self, beat)
 
     return maybe

@@ -22,6 +22,7 @@ from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST
 from dino_trainer.train import loop
 from dino_trainer.train.run import Run
+from tests.patience import LONG
 from tests.unit.ranks import World, in_ranks
 from tests.unit.training_builders import Recorder, a_context, a_dataset, a_spec, assert_same
 
@@ -106,8 +107,24 @@ def test_another_number_of_processes_repeats_and_skips_no_image(tmp_path: Path) 
     assert sorted(after[4:]) == list(range(8))  # the second one
 
 
+# The second rank does one step, and the next one once it was asked to stop: so long all others
+# wait for it. Python imports a module of this name before all else.
+PAUSING = """
+import os, time
+if os.environ.get("RANK") == "1":
+    from dino_trainer.train import loop
+    accumulate, calls = loop.accumulate, []
+    def pausing(run, *more):
+        calls.append(run.step)
+        while len(calls) > 1 and not run.stop.is_set():
+            time.sleep(0.01)
+        return accumulate(run, *more)
+    loop.accumulate = pausing
+"""
+
+
 class Command:
-    """`dino train` as on a node, with its output in a file."""
+    """`dino train` as on a node, with its output in a file. Python finds PAUSING in `folder`."""
 
     def __init__(self, folder: Path, spec: ExperimentSpec, **env: str) -> None:
         path = folder / f"spec{env.get('JOB_COMPLETION_INDEX', '')}.yaml"
@@ -122,6 +139,7 @@ class Command:
                     **os.environ,
                     "DINO_WORK_DIR": str(folder / "work"),
                     "OMP_NUM_THREADS": "1",
+                    "PYTHONPATH": str(folder),
                     **env,
                 },
             )
@@ -145,7 +163,7 @@ class Command:
             time.sleep(0.05)
 
     def end(self) -> int:
-        return self.process.wait(150)
+        return self.process.wait(LONG)
 
 
 @pytest.fixture
@@ -190,6 +208,7 @@ def test_two_nodes_are_killed_and_stopped_and_end_as_if_nothing_was(
 
 def two_nodes(folder: Path, spec: ExperimentSpec, commands: list[Command]) -> list[Command]:
     port = OneNode().meet(Event()).env["MASTER_PORT"]
+    (folder / "sitecustomize.py").write_text(PAUSING)
     for index in range(2):
         env = {
             "DINO_RDZV_ENDPOINT": f"localhost:{port}",

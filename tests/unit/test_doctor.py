@@ -17,12 +17,13 @@ from dino_api.failures import exit_code
 from dino_api.names import Env, FailureReason
 from dino_trainer.command import doctor as command
 from dino_trainer.command.cli import main
-from dino_trainer.doctor import examination, host
+from dino_trainer.doctor import examination, host, s3
 from dino_trainer.doctor.gpu import Driver, Torch, bf16_line, driver_here, gpu_lines
 from dino_trainer.doctor.line import Line, LineState
 from dino_trainer.doctor.s3 import s3_lines
 from dino_trainer.doctor.software import onnx_runtime_line, tensorrt_line
 from dino_trainer.machine.inventory import Gpu
+from tests.patience import LONG
 from tests.unit.s3_server import BUCKET, S3Server, free_port
 
 GIB = 1 << 30
@@ -296,7 +297,10 @@ def test_credentials_are_told_by_their_place(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("no_credentials")
-def test_an_endpoint_is_asked_whether_it_answers(refusing: str) -> None:
+def test_an_endpoint_is_asked_whether_it_answers(
+    refusing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "_SECONDS", LONG)
     _, line = s3_lines("", {Env.S3_ENDPOINT: refusing})
     assert line.state == LineState.OK
     assert "answers (HTTP 403" in line.detail

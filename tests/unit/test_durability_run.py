@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import yaml
 from dino_trainer.errors import TrainerError
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS
-from tests.patience import LONG
+from tests.patience import LONG, Patience
 from tests.unit.dino_process import Dino as DinoProcess
 from tests.unit.durability import Place, said_by
 from tests.unit.durable_runs import (
@@ -75,7 +76,16 @@ def test_a_server_that_is_away_for_good(
 ) -> None:
     monkeypatch.setenv("DINO_STORAGE_PATIENCE", "1")
     slow_place.proxy.release()
-    at_step(monkeypatch, 5, slow_place.proxy.refusing.set)
+
+    def cut() -> None:
+        """Once what an earlier step has left is there, however long that takes."""
+        waiting = Patience(60)
+        while LATEST not in slow_place.open().published():
+            assert waiting.lasts(), "no checkpoint is published"
+            time.sleep(0.1)
+        slow_place.proxy.refusing.set()
+
+    at_step(monkeypatch, 5, cut)
     code, said = dino.run(spec_at(slow_place, tmp_path, *EVERY_TWO))
     assert code == 69, said
     assert "StorageUnavailable" in dino.message.read_text()

@@ -33,6 +33,7 @@ from dino_trainer.inference.collecting import ImageOrder
 from dino_trainer.inference.rendering import FinishedImage, Renderer
 from dino_trainer.model import build_dino
 from dino_trainer.model_files import checkpoint
+from tests.patience import LONG
 from tests.unit.ranks import World, in_ranks
 from tests.unit.training_builders import Recorder, a_context
 
@@ -291,7 +292,7 @@ def test_two_nodes_leave_what_one_process_leaves(folder: Path) -> None:
                 command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
             )
         )
-    outputs = [process.communicate(timeout=300)[0] for process in started]
+    outputs = [process.communicate(timeout=LONG)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0], outputs
     first, second = (left(folder / f"node{index}" / "results" / "inference") for index in range(2))
     assert json.loads(first.pop("result.json"))["dataset"]["images"] == IMAGES - 3

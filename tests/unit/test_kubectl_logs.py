@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -65,7 +66,11 @@ def follow(monkeypatch: pytest.MonkeyPatch, cluster: Attempts) -> None:
     from dino_operator.kubectl import main
 
     monkeypatch.setattr(logs, "Cluster", lambda options: cluster)
-    monkeypatch.setattr(logs, "_LOOK_SECONDS", 0)
+    # It looks again once all pods that it reads have ended: else one that is slow to say so speaks
+    # beside the next.
+    monkeypatch.setattr(logs, "_LOOK_SECONDS", LONG)
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: None)
+    monkeypatch.setattr(logs, "time", clock)
     assert main(["logs", "cells", "-f"]) == 0
 
 

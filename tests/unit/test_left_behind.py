@@ -20,12 +20,12 @@ import yaml
 
 from dino_api.experiment import DatasetConfig
 from dino_trainer.data.workers import Loader, Requests
+from tests.patience import LONG, Patience
 from tests.unit.dino_process import SERVER
 from tests.unit.preflight_lab import picture
 from tests.unit.s3_server import free_port
 from tests.unit.training_builders import a_dataset, a_spec, source
 
-_LONGEST = 240.0
 MARK = "DINO_TEST_MARK"
 RANK = """
 import pathlib, sys, time
@@ -60,9 +60,9 @@ time.sleep(1000)
 
 def until(true: Callable[[], object], told: Callable[[], object]) -> None:
     """Returns once this is true."""
-    ends = time.monotonic() + _LONGEST
+    waiting = Patience(LONG)
     while not true():
-        assert time.monotonic() < ends, told()
+        assert waiting.lasts(), told()
         time.sleep(0.02)
 
 
@@ -153,7 +153,7 @@ def many_images(folder: Path) -> Path:
     """So many that several processes look at them, each of which takes a moment: one file."""
     (folder / "images").mkdir(parents=True)
     picture(0, (1600, 1200)).save(folder / "images" / "0.png")
-    names = [f"{number}.png" for number in range(400)]
+    names = [f"{number}.png" for number in range(4000)]
     for name in names[1:]:
         (folder / "images" / name).hardlink_to(folder / "images" / "0.png")
     entries = [
@@ -217,7 +217,7 @@ def test_ranks_of_a_launcher(before: int, tmp_path: Path, start: Start) -> None:
 def test_ranks_of_a_training_that_is_killed_as_they_start(tmp_path: Path, start: Start) -> None:
     spec = a_training(tmp_path, "train.num_processes=2", "dataset.batch_size=1")
     training = start("-m", "dino_trainer", "train", "-e", spec)
-    training.until(lambda: len(training.others) == 2)
+    training.until(lambda: len(training.others) >= 2)  # soon each has a server of workers, too
     training.killed()
 
 

@@ -18,8 +18,17 @@ HOUR = 3600
 FAILED = told("Failed", failed=("Crashed", "why", True), failure={"reason": "Crashed"})
 
 
+NOW = [datetime.now(UTC)]
+
+
+@pytest.fixture(autouse=True)
+def _one_moment() -> None:
+    """All that a test says was before one moment, however long it takes to say it."""
+    NOW[0] = datetime.now(UTC)
+
+
 def ago(seconds: float) -> str:
-    return rfc3339.text(datetime.now(UTC) - timedelta(seconds=seconds))
+    return rfc3339.text(NOW[0] - timedelta(seconds=seconds))
 
 
 def silent_for(seconds: float, status: Object, name: str = "x") -> JobBuilder:

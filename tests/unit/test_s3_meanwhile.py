@@ -76,7 +76,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("answer, words", ANSWERS.values(), ids=ANSWERS)
 def test_what_passes_is_no_fault_of_the_spec(
-    answer: S3Answer, words: str, monkeypatch: pytest.MonkeyPatch
+    answer: S3Answer, words: str, patient_s3: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such an answer ended the job for good: another attempt helps."""
     with S3Answers({"GET": answer}) as server:

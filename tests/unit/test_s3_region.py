@@ -44,7 +44,7 @@ def _clients() -> Iterator[None]:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+def server(patient_s3: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """A server that answers so, a store on it, and what the store says."""
     running: list[S3Answers] = []
 

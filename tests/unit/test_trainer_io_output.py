@@ -15,6 +15,8 @@ from dino_trainer.spec.sections import output_folder
 from tests.unit.durability import Place
 from tests.unit.s3_server import BUCKET, S3Server
 
+pytestmark = pytest.mark.usefixtures("silent_meters")
+
 
 def save(output: Output, name: str, data: bytes) -> None:
     """As an action does."""

@@ -11,6 +11,7 @@ import pty
 import threading
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from dino_trainer.report.meter import LossParts
 from dino_trainer.report.status_file import StatusFile
 from dino_trainer.report.terminal import BarTerminal, PlainTerminal, open_terminal, progress_line
 from dino_trainer.results.output import Output
+from dino_trainer.storage import byte_meter
 from dino_trainer.storage.byte_meter import ByteMeter, human_bytes, human_seconds
 
 METRICS = Metrics(mAP=0.4912345, mAP50=0.7812345, mAP75=0.5)
@@ -294,10 +296,15 @@ def test_a_result_that_cannot_be_published_is_an_error(
     desk.reporter.failed(Failure(reason="StorageUnavailable", message="no"))
 
 
-def test_a_meter_is_quiet_about_short_things_and_exact_about_long_ones() -> None:
+def test_a_meter_is_quiet_about_short_things_and_exact_about_long_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     said: list[str] = []
-    quick = ByteMeter("copying x", 100, said.append)
-    quick(100)
+    with monkeypatch.context() as patch:
+        now = iter((10.0, 14.9))
+        patch.setattr(byte_meter, "time", SimpleNamespace(monotonic=now.__next__))
+        quick = ByteMeter("copying x", 100, said.append)
+        quick(100)
     assert said == []
     slow = ByteMeter("copying x", 4096, said.append, quiet=0)
     slow(1024)

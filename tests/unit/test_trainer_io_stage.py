@@ -17,6 +17,8 @@ from dino_trainer.storage.opening import open_store
 from tests.unit.coco_builders import Source, a_folder, an_archive, jpeg
 from tests.unit.s3_server import BUCKET, S3Server
 
+pytestmark = pytest.mark.usefixtures("silent_meters")
+
 
 class Bucket:
     """A dataset on S3 under a prefix of its own."""

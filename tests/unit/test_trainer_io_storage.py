@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dino_trainer.errors import TrainerError
+from dino_trainer.storage import s3
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.store import Store
 from dino_trainer.storage.uris import split
@@ -157,7 +159,12 @@ def test_connection_refused_is_unavailable(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("DINO_STORAGE_PATIENCE", "5")
-    said: list[str] = []
+    now, said = [0.0], list[str]()
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(s3, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
     with pytest.raises(TrainerError, match="did not answer") as caught:
         open_store(f"s3://{BUCKET}", said.append).read_bytes("x")
     assert caught.value.exit_code == 69
@@ -178,6 +185,7 @@ def test_a_server_that_never_answers_is_unavailable_in_time(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{silent_port}")
     monkeypatch.setenv("DINO_STORAGE_PATIENCE", "1")
+    monkeypatch.setattr(s3, "_SHORTEST", 1.0)  # for once it counts
     started = time.monotonic()
     with pytest.raises(TrainerError, match="did not answer") as caught:
         open_store(f"s3://{BUCKET}").read_bytes("x")
@@ -235,6 +243,7 @@ def test_credentials_are_never_in_a_message(
     s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("DINO_STORAGE_PATIENCE", "0")
     with pytest.raises(TrainerError) as caught:
         open_store(f"s3://{BUCKET}").read_bytes("x")
     written = "".join(capfd.readouterr()) + caught.value.message + caught.value.remedy
@@ -303,6 +312,4 @@ def test_local_work_needs_no_boto3() -> None:
 
 def _forget_clients() -> None:
     """Clients keep the credentials that they were made with."""
-    from dino_trainer.storage import s3
-
     s3._client.cache_clear()

@@ -52,13 +52,15 @@ _TRANSFER = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART,
 # What the server copies by itself goes in one request, which S3 allows up to 5 GB.
 _COPY = TransferConfig(multipart_threshold=4 << 30, multipart_chunksize=512 << 20)
 _CONNECTIONS = 32
+# Seconds that an answer may take, however little patience there is.
+_SHORTEST = 1.0
 T = TypeVar("T")
 
 
 @lru_cache(maxsize=4)
 def _client(settings: S3Settings) -> S3Client:
     """One client for all threads and stores: a client costs 0.1 s and owns the connections."""
-    wait = max(1.0, min(60.0, settings.patience))
+    wait = max(_SHORTEST, min(60.0, settings.patience))
     config = Config(
         connect_timeout=min(10.0, wait),
         read_timeout=wait,
